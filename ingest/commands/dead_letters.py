@@ -1,0 +1,150 @@
+"""`ingest dead-letters`: lists the messages that lost fields, and shows one of them whole."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ingest.commands.report import print_json, print_line, print_table
+from ingest.errors import ConfigurationError
+from ingest.model import REASONS
+from ingest.operate.dead_letters import list_dead_letters, show_dead_letter
+
+if TYPE_CHECKING:
+    from ingest.commands.invocation import Invocation
+    from ingest.model import Reason
+    from ingest.operate.dead_letters import DeadLetterMessage
+
+HEX_BYTES_A_LINE = 32
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def list_newest(
+    invocation: Invocation,
+    *,
+    reason: str | None,
+    topic: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Print the newest *limit* dead letters that fit."""
+    now = datetime.now(UTC)
+    known_reason = _known_reason(reason)
+    dsn = invocation.settings("timeseries").dsn("timeseries")
+    # One more than asked for tells whether there are more.
+    found = asyncio.run(
+        list_dead_letters(
+            dsn,
+            reason=known_reason,
+            topic=topic,
+            since=None if since is None else moment(since, now, "--since"),
+            until=None if until is None else moment(until, now, "--until"),
+            limit=limit + 1,
+        )
+    )
+    lines, more = found[:limit], len(found) > limit
+    if as_json:
+        letters = [
+            asdict(line) | {"received_at": _iso(line.received_at), "tenant_id": _text(line.tenant_id)}
+            for line in lines
+        ]
+        print_json({"dead_letters": letters, "more": more})
+        return 0
+    rows = [
+        (
+            line.dead_letter_id,
+            _iso(line.received_at),
+            line.topic,
+            line.rejected_count,
+            ", ".join(line.reasons),
+            line.payload_bytes,
+            line.client_id,
+        )
+        for line in lines
+    ]
+    columns = ("id", "received", "topic", "rejected", "reasons", "bytes", "client id")
+    print_table(columns, rows, empty="no dead letters fit")
+    if more:
+        print_line(f"more than {limit} fit: narrow them down, or raise --limit")
+    return 0
+
+
+def show(invocation: Invocation, *, dead_letter_id: int, as_json: bool) -> int:
+    """Print one dead letter: the message, the fields it lost, and the payload as text or hex."""
+    dsn = invocation.settings("timeseries").dsn("timeseries")
+    letter = asyncio.run(show_dead_letter(dsn, dead_letter_id))
+    encoding, text = _payload(letter.payload)
+    if as_json:
+        print_json(_report(letter, encoding, text))
+        return 0
+    print_line(f"dead letter {letter.dead_letter_id}")
+    digest = None if letter.payload_sha256 is None else letter.payload_sha256.hex()
+    facts = [
+        ("topic", letter.topic),
+        ("received", _iso(letter.received_at)),
+        ("recorded", _iso(letter.recorded_at)),
+        ("client id", letter.client_id),
+        ("tenant", _text(letter.tenant_id)),
+        ("payload", f"{letter.payload_bytes} bytes" + (f", SHA-256 {digest}" if digest else "")),
+    ]
+    print_table(("", ""), facts, empty="")
+    columns = ("field", "reason", "detail")
+    print_table(columns, [[each.get(name) for name in columns] for each in letter.rejected], empty="")
+    cut = len(letter.payload) < letter.payload_bytes
+    print_line(f"payload{f' (its first {len(letter.payload)} bytes)' if cut else ''}, {encoding}:")
+    print_line(text)
+    return 0
+
+
+def moment(text: str, now: datetime, option: str) -> datetime:
+    """Read ISO 8601 (naive is UTC), or a time before *now*: 30m, 12h, 7d. Raises ConfigurationError."""
+    if duration := _DURATION.fullmatch(text):
+        return now - timedelta(seconds=int(duration[1]) * _SECONDS[duration[2]])
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError([f"{option}: {text!r} is neither ISO 8601 nor like 30m, 12h, 7d"]) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _known_reason(reason: str | None) -> Reason | None:
+    for known in REASONS:
+        if reason == known:
+            return known
+    if reason is None:
+        return None
+    raise ConfigurationError([f"--reason: {reason!r} is none of {', '.join(REASONS)}"])
+
+
+def _payload(payload: bytes) -> tuple[str, str]:
+    try:
+        return "utf-8", payload.decode()
+    except UnicodeDecodeError:
+        pieces = range(0, len(payload), HEX_BYTES_A_LINE)
+        return "hex", "\n".join(payload[start : start + HEX_BYTES_A_LINE].hex(" ") for start in pieces)
+
+
+def _report(letter: DeadLetterMessage, encoding: str, text: str) -> dict[str, Any]:
+    return asdict(letter) | {
+        "received_at": _iso(letter.received_at),
+        "recorded_at": _iso(letter.recorded_at),
+        "tenant_id": _text(letter.tenant_id),
+        "payload": text if encoding == "utf-8" else letter.payload.hex(),
+        "payload_encoding": encoding,
+        "payload_sha256": None if letter.payload_sha256 is None else letter.payload_sha256.hex(),
+    }
+
+
+def _text(thing: object) -> str | None:
+    return None if thing is None else str(thing)
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

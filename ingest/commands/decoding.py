@@ -1,0 +1,134 @@
+"""`ingest decode`: what the worker would make of one message; nothing is written, nothing acknowledged.
+
+Runs the worker's own decode and resolve stages. The catalog is read once when a metadata database is
+configured and answers; without it the readings are shown by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.decode import IGNORED, Decoder, Routes
+from ingest.errors import CheckFailed, IngestError
+from ingest.labels import LabelRules
+from ingest.resolve import Catalog, Resolver
+from ingest.resolve.loader import CatalogLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.commands.invocation import Invocation
+    from ingest.model import Reading, Rejection, Row
+    from ingest.settings import Settings
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def decode_message(invocation: Invocation, *, topic: str, file: str, use_catalog: bool, as_json: bool) -> int:
+    """Print rows (or readings) and rejections of the payload in *file* ("-": stdin) published to *topic*.
+
+    Returns 1 when anything was rejected.
+    """
+    settings = invocation.settings()
+    payload = _read(file)
+    decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
+    decoded = decoder.decode(topic, payload, time.time_ns() // 1000)
+    if decoded is IGNORED:
+        if as_json:
+            print_json({"topic": topic, "ignored": True})
+        else:
+            print_line("ignored by rule: an empty payload, or a topic of decode.ignore")
+        return 0
+    catalog = asyncio.run(_catalog(settings)) if use_catalog else None
+    report: dict[str, Any] = {"topic": topic, "ignored": False, "nulls": decoded.nulls}
+    rejections = list(decoded.rejections)
+    if catalog is None:
+        rows = [_reading_row(reading) for reading in decoded.readings]
+    else:
+        resolver = Resolver(
+            catalog, LabelRules(settings.label_rule), out_of_range=settings.resolve.out_of_range
+        )
+        resolved = resolver.resolve(decoded)
+        rejections += resolved.rejections
+        rows = [_row(row, catalog) for row in resolved.rows]
+    report |= {
+        "catalog": None if catalog is None else {"version": catalog.version, **catalog.counts()},
+        "readings" if catalog is None else "rows": rows,
+        "rejections": [rejection._asdict() for rejection in rejections],
+    }
+    if as_json:
+        print_json(report)
+    else:
+        _print(rows, rejections, decoded.nulls)
+    return 1 if rejections else 0
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CheckFailed(f"{file} cannot be read: {error.strerror}") from error
+
+
+async def _catalog(settings: Settings) -> Catalog | None:
+    if settings.metadata_dsn is None:
+        remark("no metadata database is configured: readings are shown by name (metadata_dsn)")
+        return None
+    loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, lambda _: None)
+    try:
+        return await loader.load()
+    except IngestError as error:
+        remark(f"the catalog cannot be read, readings are shown by name: {error}")
+        return None
+    finally:
+        await loader.close()
+
+
+def _row(row: Row, catalog: Catalog) -> dict[str, Any]:
+    series = row.series
+    greenhouse = catalog.greenhouses.get(series.greenhouse_id)
+    return {
+        "field": row.field,
+        "time": _iso(row.time_us),
+        "greenhouse": None if greenhouse is None else greenhouse.code,
+        "sensor_type": catalog.sensor_types[series.sensor_type_id].name,
+        "value": row.value,
+        "unit": catalog.units[series.unit_id].symbol,
+        "sensor_id": str(series.sensor_id),
+        "greenhouse_id": str(series.greenhouse_id),
+        "tenant_id": str(series.tenant_id),
+        "metadata": None if row.metadata is None else row.metadata.decode(),
+    }
+
+
+def _reading_row(reading: Reading) -> dict[str, Any]:
+    return {
+        "field": reading.field,
+        "time": _iso(reading.time_us),
+        "sensor": reading.sensor,
+        "sensor_type": reading.sensor_type,
+        "value": reading.value,
+        "unit": reading.unit,
+        "metadata": reading.metadata,
+    }
+
+
+def _iso(time_us: int) -> str:
+    return (EPOCH + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
+
+
+def _print(rows: Sequence[dict[str, Any]], rejections: Sequence[Rejection], nulls: int) -> None:
+    if rows:
+        hidden = {"greenhouse_id", "tenant_id"}
+        columns = [name for name in rows[0] if name not in hidden]
+        print_table(columns, [[row[name] for name in columns] for row in rows], empty="no rows")
+    if rejections:
+        print_line("rejected:")
+        print_table(("field", "reason", "detail"), rejections, empty="nothing")
+    print_line(f"{len(rows)} rows, {len(rejections)} rejected, {nulls} null")

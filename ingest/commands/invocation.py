@@ -1,0 +1,74 @@
+"""One call of `ingest`: its global options, its settings, and how it ends.
+
+Owns the exit codes: 0 good, 1 a check failed, 2 usage or configuration, 130 interrupted, 141 the
+reader of stdout went away. An IngestError is text for the operator, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ingest.addresses import without_passwords
+from ingest.errors import ConfigurationError, IngestError
+from ingest.observe.terminal import printable_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ingest.settings import Settings
+
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+
+EXIT_BROKEN_PIPE = 141
+"""128 + SIGPIPE: what `cat` ends with when `head` has seen enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The options before the command's name."""
+
+    config: Path | None = None
+    debug: bool = False
+
+    def settings(self, *require: Literal["metadata", "timeseries"]) -> Settings:
+        """Read the settings, with the DSNs this command *require*s, and set up the logs they ask for."""
+        from ingest.configuration import load_settings  # noqa: PLC0415 (pydantic; `--help` needs none)
+        from ingest.observe.logs import configure  # noqa: PLC0415 (structlog, as above)
+
+        settings = load_settings(self.config, require=require)
+        configure("debug" if self.debug else settings.observe.log_level, settings.observe.log_format)
+        return settings
+
+
+def run_to_exit_code(command: Callable[[], int], *, debug: bool) -> int:
+    """Call *command*; return its exit code, or the one its error stands for, with the error on stderr."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except IngestError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(_explained(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; that must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return code
+
+
+def _explained(error: IngestError) -> str:
+    if isinstance(error, ConfigurationError) and len(error.faults) > 1:
+        lines = [f"ingest: {len(error.faults)} faults in the configuration:"]
+        lines += [f"  {fault}" for fault in error.faults]
+    else:
+        lines = [f"ingest: {error}"]
+    return "".join(f"{printable_lines(without_passwords(line))}\n" for line in lines)

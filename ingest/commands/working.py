@@ -1,0 +1,43 @@
+"""`ingest run`, `ingest check` and `ingest demo`: the worker, its surroundings, and a show of both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ingest.commands.report import print_json, print_table
+
+if TYPE_CHECKING:
+    from ingest.commands.invocation import Invocation
+
+
+def run(invocation: Invocation) -> int:
+    """Run the worker; it installs its own signal handlers and returns its exit code."""
+    from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
+
+    return asyncio.run(worker.run(invocation.settings("metadata", "timeseries")))
+
+
+def check(invocation: Invocation, *, as_json: bool) -> int:
+    """Print each check's result. Returns 1 when one is not ok."""
+    from ingest.operate.check import check as run_checks  # noqa: PLC0415 (as above)
+
+    results = asyncio.run(run_checks(invocation.settings("metadata", "timeseries")))
+    good = all(result.ok for result in results)
+    if as_json:
+        checks = [{"name": each.name, "ok": each.ok, "detail": each.detail} for each in results]
+        print_json({"ok": good, "checks": checks})
+    else:
+        rows = [("ok" if each.ok else "FAILED", each.name, each.detail) for each in results]
+        print_table(("", "check", "detail"), rows, empty="nothing was checked")
+    return 0 if good else 1
+
+
+def demo(
+    invocation: Invocation, *, keep: bool, gateways: int, seed: int, messages: int, as_json: bool
+) -> int:
+    """Run the demonstration; needs no configuration and no server."""
+    from ingest.demo import run_demo  # noqa: PLC0415 (as above)
+
+    _ = invocation
+    return asyncio.run(run_demo(keep=keep, gateways=gateways, seed=seed, messages=messages, as_json=as_json))

@@ -1,0 +1,59 @@
+"""Flat maps: every key but the envelope's is a label, its value one reading.
+
+Owns the envelope keys and the limits of a label. What a label means (sensor, type, greenhouse) is
+resolve's, through `ingest.labels`. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ingest.decode.values import INFINITY, Fault, parse_value, quoted, storable
+from ingest.model import Reading, Rejection
+
+if TYPE_CHECKING:
+    from ingest.model import Decoded
+
+ENVELOPE_KEYS: Final = ("timestamp", "greenhouseId", "tenantId")
+"""Never sensors. The time is used; the ids are not believed, the topic says whose message it is."""
+
+
+def read_labels(
+    labels: dict[str, object], time_us: int | Fault, *, max_label_chars: int, escaped: bool, decoded: Decoded
+) -> None:
+    """Add one reading, rejection or null to *decoded* for each of *labels* (envelope keys removed).
+
+    A Fault for the time rejects every label but the nulls. *escaped* says that the payload has
+    Unicode escapes, the only way for a NUL or a lone surrogate to get into a label.
+    """
+    readings, rejections = decoded.readings, decoded.rejections
+    for label, value in labels.items():
+        if value is None:
+            decoded.nulls += 1
+            continue
+        field = storable(label) if escaped else label
+        if not label or len(label) > max_label_chars:
+            rejections.append(_unusable_label(label, field, max_label_chars))
+            continue
+        if isinstance(time_us, Fault):
+            rejections.append(Rejection(field, "bad_timestamp", str(time_us)))
+            continue
+        number: float | Fault | None
+        if type(value) is float and -INFINITY < value < INFINITY:
+            number = value
+        elif type(value) is int:  # within 64 bits, see payload
+            number = float(value)
+        else:
+            number = parse_value(value)
+            if not isinstance(number, float):
+                rejections.append(Rejection(field, "bad_value", str(number)))
+                continue
+        # tuple.__new__ is what Reading(...) ends in, without its argument parsing: 0.11 against 0.27 µs.
+        readings.append(tuple.__new__(Reading, (field, label, None, None, number, time_us, None)))
+
+
+def _unusable_label(label: str, field: str, max_label_chars: int) -> Rejection:
+    if not label:
+        return Rejection('""', "bad_value", "the label is empty")
+    detail = f"the label {quoted(label)} has {len(label)} characters, the limit is {max_label_chars}"
+    return Rejection(field[:max_label_chars], "bad_value", detail)

@@ -1,0 +1,291 @@
+"""The link to the broker: one MQTT session kept alive, and the truth about its acknowledgements.
+
+Part of the composition root, on the event loop: it ties `receive` (session, ledger, redelivery) to the
+journal that the writer keeps. Order of a reconnect: everything received is committed, a new epoch is
+claimed, only then is the broker asked again; so the journal's list is complete when the redelivery
+arrives. It decodes nothing and writes no row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from ingest.errors import BrokerRefused, IngestError
+from ingest.receive import (
+    QOS,
+    AckLedger,
+    ConnectionLost,
+    Entry,
+    MqttVersion,
+    ProtocolUnsupported,
+    Redelivery,
+    Session,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.model import Delivery
+    from ingest.observe.logs import Repeats
+    from ingest.settings import Settings
+    from ingest.write import Writer
+
+_REDELIVERY_PATIENCE_S: Final = 5.0
+"""How long the head of a redelivered run may stand still before it counts as fresh."""
+_PROOF_PATIENCE_S: Final = 2.0
+"""How long a leaving link waits for the PINGRESP that proves its last PUBACKs."""
+_MOST_DOUBLINGS: Final = 20
+
+log = structlog.get_logger()
+
+
+class Receiver(Protocol):
+    """Who gets what the link receives; called on the event loop, must not block."""
+
+    def take_in(self, deliveries: Sequence[Delivery]) -> None:
+        """Take new deliveries, in arrival order."""
+
+    def skipped(self, count: int) -> None:
+        """Hear of *count* deliveries that are in the table already."""
+
+    def proved(self) -> None:
+        """Hear that the broker has every PUBACK: the stored list may be emptied."""
+
+
+class Link:
+    """See the module's header."""
+
+    def __init__(self, settings: Settings, writer: Writer, receiver: Receiver, repeats: Repeats) -> None:
+        """Prepare; `serve` connects."""
+        self._settings = settings
+        self._writer = writer
+        self._receiver = receiver
+        self._repeats = repeats
+        self._session: Session | None = None
+        self._redelivery: Redelivery | None = None
+        self._answered = asyncio.Event()
+        self._leaving = False
+        self._pause_limit: asyncio.TimerHandle | None = None
+        self.ledger = AckLedger()
+        self.trouble: str | None = "not connected yet"
+        """Why nothing can be received at the moment; None while subscribed."""
+        self.connections = 0
+        """Subscribed connections so far."""
+
+    async def serve(self, drained: asyncio.Event) -> None:
+        """Keep one connection, for ever; wait for *drained* before each.
+
+        Raises SessionTakenOver when another process claimed the session.
+        """
+        settings = self._settings.broker
+        version: MqttVersion = "5" if settings.protocol == "auto" else settings.protocol
+        failures = 0
+        while True:
+            await drained.wait()
+            started_s = time.monotonic()
+            try:
+                await self._connection(version)
+            except ProtocolUnsupported as error:
+                if settings.protocol == "auto":
+                    version = "3.1.1" if version == "5" else "5"
+                self._tell(error, next_protocol=version)
+            except (ConnectionLost, BrokerRefused) as error:
+                self._tell(error)
+            if time.monotonic() - started_s > settings.reconnect_max_s:
+                failures = 0
+            longest_s = min(settings.reconnect_min_s * 2**failures, settings.reconnect_max_s)
+            failures = min(failures + 1, _MOST_DOUBLINGS)
+            await asyncio.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - jitter
+
+    async def leave(self) -> None:
+        """Have the broker prove the last PUBACKs, then disconnect and keep the session."""
+        session = self._session
+        if session is None or session.closed.done():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PROOF_PATIENCE_S):
+                while self.ledger.pending and not session.closed.done():
+                    self._answered.clear()
+                    if not self.ledger.ping_outstanding:
+                        session.ping()
+                    await self._answered.wait()
+        await session.close(_PROOF_PATIENCE_S)
+
+    def stop_intake(self) -> None:
+        """From now on leave deliveries unacknowledged: the broker sends them to whoever comes next."""
+        self._leaving = True
+
+    def abort(self) -> None:
+        """Cut the connection, if there is one."""
+        if self._session is not None:
+            self._session.abort()
+
+    def acknowledge(self, packet_ids: list[int]) -> None:
+        """Write PUBACKs in arrival order and ask for the proof that they arrived.
+
+        Without a connection nothing is written: the broker sends again what the journal then knows.
+        """
+        session = self._session
+        if session is None or session.closed.done() or not packet_ids:
+            return
+        session.acknowledge(packet_ids)
+        self.ledger.acknowledged(len(packet_ids))
+        if not self.ledger.ping_outstanding:
+            session.ping()
+
+    def pause(self) -> None:
+        """Stop reading; after a keep-alive time of that, disconnect until everything is committed.
+
+        Unread PINGRESPs would end the connection anyway.
+        """
+        session = self._session
+        if session is not None and not session.paused and not session.closed.done():
+            session.pause()
+            keepalive_s = self._settings.broker.keepalive_s
+            self._pause_limit = asyncio.get_running_loop().call_later(keepalive_s, session.abort)
+            log.warning("intake_paused", reason="write.max_buffered_… is reached; the broker has to wait")
+
+    def resume(self) -> None:
+        """Read again after `pause`."""
+        session = self._session
+        if session is not None and session.paused:
+            if self._pause_limit is not None:
+                self._pause_limit.cancel()
+            session.resume()
+            log.info("intake_resumed")
+
+    async def _connection(self, version: MqttVersion) -> None:
+        """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""
+        claim = await self._writer.claim()
+        self._expect([Entry(*entry) for entry in claim.pending])
+        self._session = session = Session(
+            self._settings.broker_address,
+            self._settings.broker,
+            version=version,
+            on_deliveries=self._on_deliveries,
+            on_ping=self.ledger.ping_sent,
+            on_pong=self._on_pong,
+        )
+        patience: asyncio.Task[None] | None = None
+        try:
+            opened = await session.open()
+            if not opened.session_present:
+                # Its packet ids start over: our list of the old session must not mean anything, and
+                # be gone before the first subscription can bring a message.
+                self._expect([])
+                await self._writer.forget(())
+            session.start()
+            patience = asyncio.create_task(self._watch_redelivery())
+            await self._subscribe(session, claim.filters if opened.session_present else ())
+            self.trouble = None
+            self.connections += 1
+            log.info(
+                "broker_connected",
+                broker=self._settings.broker_url,
+                protocol=version,
+                session_present=opened.session_present,
+                filters=self._settings.broker.filters,
+                unproven=len(claim.pending),
+            )
+            self._check_expiry(opened.session_expiry_s)
+            raise await session.closed or ConnectionLost("the link was closed")
+        finally:
+            if patience is not None:
+                patience.cancel()
+            if self._pause_limit is not None:
+                self._pause_limit.cancel()
+            session.abort()
+
+    async def _subscribe(self, session: Session, earlier: Sequence[str]) -> None:
+        """Subscribe, and end subscriptions that an earlier configuration left in the session."""
+        filters = self._settings.broker.filters
+        changed = set(earlier) != set(filters)
+        if changed:  # remembered before and exactly after: a crash in between forgets none of them
+            await self._writer.store_filters(sorted({*earlier, *filters}))
+        await session.subscribe(filters)
+        if stale := sorted(set(earlier) - set(filters)):
+            await session.unsubscribe(stale)
+            log.info("stale_filters_unsubscribed", filters=stale)
+        if changed:
+            await self._writer.store_filters(filters)
+
+    def _check_expiry(self, granted_s: int | None) -> None:
+        asked_s = self._settings.broker.session_expiry_s
+        if granted_s is not None and granted_s < asked_s:
+            log.warning(
+                "session_expiry_shortened",
+                asked_s=asked_s,
+                granted_s=granted_s,
+                action="raise the broker's limit: a worker away for longer loses messages",
+            )
+
+    # deliveries
+
+    def _on_deliveries(self, deliveries: list[Delivery]) -> None:
+        if self._leaving:
+            return
+        if self._redelivery is not None:
+            deliveries = self._without_committed(self._redelivery, deliveries)
+        if deliveries:
+            self._receiver.take_in(deliveries)
+
+    def _without_committed(self, redelivery: Redelivery, deliveries: list[Delivery]) -> list[Delivery]:
+        """Acknowledge what is in the table already, hold what may be, give the rest."""
+        fresh: list[Delivery] = []
+        verdict: Verdict | None = None
+        for delivery in deliveries:
+            if verdict is not None or not delivery.flags & QOS:
+                fresh.append(delivery)
+            elif (verdict := redelivery.feed(delivery)) is not None:
+                fresh += verdict.fresh
+        if verdict is not None:
+            self._settle(verdict)
+        return fresh
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Go on with what the redelivery showed: which PUBACKs the broker did not have."""
+        self._redelivery = None
+        self.ledger.reconnected(verdict.unproven)
+        if verdict.skipped:
+            self._receiver.skipped(len(verdict.skipped))
+            log.info("redelivery_skipped", messages=len(verdict.skipped))
+            self.acknowledge([delivery.packet_id for delivery in verdict.skipped])
+
+    async def _watch_redelivery(self) -> None:
+        """Give up on a redelivered run that stopped short: in doubt a duplicate, never a loss."""
+        held = -1
+        while self._redelivery is not None and held != self._redelivery.held:
+            held = self._redelivery.held
+            await asyncio.sleep(_REDELIVERY_PATIENCE_S)
+        if self._redelivery is not None:
+            verdict = self._redelivery.give_up()
+            self._settle(verdict)
+            if verdict.fresh:
+                self._receiver.take_in(verdict.fresh)
+
+    def _expect(self, pending: list[Entry]) -> None:
+        self.ledger.reconnected(pending)
+        self._redelivery = Redelivery(pending) if pending else None
+
+    def _on_pong(self) -> None:
+        """Note the proof; ask for the next, or tell that nothing is left to prove."""
+        shorter = self.ledger.ping_answered()
+        if shorter and not self.ledger.pending:
+            self._receiver.proved()
+        elif self.ledger.proof_wanted and not self.ledger.ping_outstanding and self._session is not None:
+            self._session.ping()
+        self._answered.set()
+
+    def _tell(self, error: IngestError, **more: str) -> None:
+        self.trouble = str(error)
+        if self._leaving:
+            return
+        if (held_back := self._repeats.admit(f"broker {error}", time.monotonic())) is not None:
+            log.warning("broker_unavailable", error=str(error), repeats=held_back, **more)

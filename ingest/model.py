@@ -1,0 +1,152 @@
+"""The values the stages hand to each other; nothing here does I/O or holds state.
+
+    Delivery  receive -> worker   one PUBLISH packet
+    Decoded   decode  -> resolve  its readings by name, and the fields that are none
+    Resolved  resolve -> write    its rows by id, and the fields that stay behind
+
+The two ledgers of the contract are counted in these terms:
+messages: received = committed + skipped + ignored + in flight;
+readings: decoded = written + duplicate + rejected + null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+Reason: TypeAlias = Literal[
+    # the whole message
+    "bad_payload",  # not JSON, not UTF-8, nested too deep
+    "too_large",  # over the byte or the reading limit
+    "unknown_topic",  # no route matches the topic
+    # one field, seen by decode
+    "bad_value",  # text, object, NaN, Infinity, or no value at all
+    "bad_timestamp",  # not a time, or outside [now - max_age, now + max_future]
+    # one field, seen by resolve
+    "unknown_tenant",
+    "unknown_greenhouse",
+    "unknown_sensor_type",
+    "unknown_unit",
+    "ambiguous_greenhouse",  # a code several tenants use, or a label that fits none or many
+    "foreign_sensor",  # registered in another greenhouse
+    "type_mismatch",  # registered with another sensor type
+    "unit_mismatch",  # a known unit of another dimension
+    "inactive",  # tenant, greenhouse or sensor is switched off
+    "out_of_range",  # outside the type's limits (a disconnected probe)
+    "key_collision",  # two readings of one message with one key
+    # one row, seen by write
+    "conflicting_value",  # the key is stored with another value
+    "database_refused",  # the server refuses the row; the detail has its SQLSTATE
+]
+"""Why a reading became a dead letter: metric label, `reasons` column and docs table at once."""
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+CURABLE: frozenset[Reason] = frozenset(
+    {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit"}
+)
+"""Reasons that a newer catalog may remove: worth one refresh before the message is given up."""
+
+PayloadFormat: TypeAlias = Literal["reading", "readings", "labels"]
+"""How a route's payload is read: one reading (or an array), a batch envelope, a flat label map."""
+
+
+class Delivery(NamedTuple):
+    """One PUBLISH packet as the broker sent it."""
+
+    topic: str
+    payload: bytes
+    flags: int
+    """The low four bits of the fixed header: DUP 8, QoS 6, RETAIN 1 (MQTT 3.3.1)."""
+    packet_id: int
+    """0 for QoS 0, which has none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """What a topic says about its readings; compared by identity, one object a topic.
+
+    ``tenant`` is a `tenants.mqtt_topic_prefix`; ``greenhouse`` a UUID or a greenhouse_code;
+    ``sensor_type`` a type name as written in the topic. None where the topic does not say.
+    """
+
+    format: PayloadFormat
+    tenant: str | None = None
+    greenhouse: str | None = None
+    sensor_type: str | None = None
+
+
+class Reading(NamedTuple):
+    """One reading by name. ``time_us`` is µs since 1970-01-01 UTC, always set."""
+
+    field: str
+    """Where it stands in the payload: "" for the whole, "[3]" in an array, the label in a map."""
+    sensor: str | None
+    """UUID, device code, or (flat maps) the label; None when the payload names none."""
+    sensor_type: str | None
+    """As the payload or else the topic writes it; None in flat maps (label rules decide)."""
+    unit: str | None
+    value: float
+    time_us: int
+    metadata: dict[str, Any] | None
+
+
+class Rejection(NamedTuple):
+    """One reading that becomes a dead letter; ``detail`` tells the operator what was wrong."""
+
+    field: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Decoded:
+    """One message after decode. Ledger: readings + rejections + nulls = decoded."""
+
+    scope: Scope | None
+    """None when the message was rejected whole before a route was found."""
+    readings: list[Reading] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    nulls: int = 0
+    """Fields whose value is JSON null: no row, counted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """Where a reading belongs, by id; one object a (scope, sensor, type, unit), compared by identity."""
+
+    greenhouse_id: UUID
+    tenant_id: UUID
+    sensor_id: UUID
+    sensor_type_id: int
+    unit_id: int
+    minimum: float
+    """Lowest believable value in the series' own unit; -inf without a limit."""
+    maximum: float
+    origin: dict[str, str] | None = None
+    """The label or device code behind a derived sensor id, stored in `metadata`; None if registered."""
+
+
+class Row(NamedTuple):
+    """One row of `iot.sensor_readings`, ready to be packed."""
+
+    series: Series
+    time_us: int
+    value: float
+    metadata: bytes | None
+    """JSON text for the jsonb column."""
+    field: str
+    """Its place in the payload, for a dead letter if the database refuses it."""
+
+
+@dataclass(slots=True)
+class Resolved:
+    """One message after resolve: rows + rejections = its decoded readings."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    tenant_id: UUID | None = None
+    """Whose message it is, where that is known; kept with a dead letter."""

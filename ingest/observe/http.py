@@ -1,0 +1,168 @@
+"""The worker's own HTTP port: GET /metrics, /healthz, /readyz, and nothing else.
+
+A server of three read-only pages in the worker's event loop, so that a probe also proves the loop
+turns. Every request is bounded in bytes, time and number; each connection answers one request and
+closes. No TLS, no authentication: it binds the loopback unless the settings say otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ingest.errors import ConfigurationError
+from ingest.observe.metrics import CONTENT_TYPE, Metrics
+from ingest.observe.terminal import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_HEAD_BYTES = 8192
+"""Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
+
+MAX_CONNECTIONS = 32
+"""A scraper and two probes need three; more are answered 503, so that nobody can use up descriptors."""
+
+REQUEST_TIMEOUT_S = 5.0
+"""For the request to arrive, and again for the answer to leave; probes give up sooner."""
+
+_JSON = "application/json; charset=utf-8"
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`live`: the process works at all. `reasons`: why it is not ready, empty when it is."""
+
+    live: bool = True
+    reasons: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+    headers: tuple[str, ...] = ()
+
+
+class HttpServer:
+    """Serves *metrics* and *health* (asked at each request, must not block) on one port."""
+
+    def __init__(self, host: str, port: int, metrics: Metrics, health: Callable[[], Health]) -> None:
+        self._host = host
+        self._port = port
+        self._metrics = metrics
+        self._health = health
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger()
+
+    @property
+    def port(self) -> int:
+        """The port listened on: the one the system chose when 0 was asked for."""
+        if self._server is None:
+            return self._port
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigurationError when the port cannot be had."""
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, self._host, self._port, limit=MAX_HEAD_BYTES
+            )
+        except OSError as error:
+            text = f"{self._host}:{self._port} cannot be listened on: {error.strerror or error}"
+            raise ConfigurationError(
+                [f"observe.http_port: {text}; choose another, 0 for any free one, or off"]
+            ) from error
+
+    async def stop(self) -> None:
+        """Close the port and every open connection; returns when they are closed."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:  # asyncio runs this callback as a task of its own
+            return
+        self._connections.add(task)
+        try:
+            # A peer that breaks off, or says nothing for too long, gets no answer and no log line.
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                method, answer = await self._answer(reader)
+                head = _head(answer)
+                writer.write(head if method == "HEAD" else head + answer.body)
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await writer.drain()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[str, _Answer]:
+        if len(self._connections) > MAX_CONNECTIONS:
+            return "GET", _plain(HTTPStatus.SERVICE_UNAVAILABLE)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return "GET", _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        request_line = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+        match request_line:
+            case [method, target, "HTTP/1.1" | "HTTP/1.0"] if method in {"GET", "HEAD"}:
+                return method, self._page(target.partition("?")[0])
+            case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
+                return "GET", _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD")
+            case _:
+                return "GET", _plain(HTTPStatus.BAD_REQUEST)
+
+    def _page(self, path: str) -> _Answer:
+        try:
+            match path:
+                case "/metrics":
+                    return _Answer(HTTPStatus.OK, CONTENT_TYPE, self._metrics.exposition())
+                case "/healthz":
+                    live = self._health().live
+                    return _report(ok=live, report={"live": live})
+                case "/readyz":
+                    health = self._health()
+                    ready = health.live and not health.reasons
+                    return _report(ok=ready, report={"ready": ready, "reasons": health.reasons})
+                case _:
+                    return _plain(HTTPStatus.NOT_FOUND)
+        except Exception:  # noqa: BLE001 (a page that fails must say 500, and must not end the worker)
+            self._log.exception("http_page_failed", path=path)
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _report(*, ok: bool, report: dict[str, object]) -> _Answer:
+    status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+    return _Answer(status, _JSON, f"{json_line(report)}\n".encode())
+
+
+def _plain(status: HTTPStatus, *headers: str) -> _Answer:
+    return _Answer(status, _TEXT, f"{status.phrase}\n".encode(), headers)
+
+
+def _head(answer: _Answer) -> bytes:
+    lines = (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+        *answer.headers,
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")

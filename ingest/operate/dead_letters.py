@@ -1,0 +1,171 @@
+"""Dead letters for people: which messages lost fields, why, and what they looked like.
+
+Reads `iot.ingest_dead_letters` only; the worker writes it (write/deadletters.py). Runs in the
+operator's command on a connection of its own, in one read-only statement each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from ingest.addresses import without_passwords
+from ingest.errors import CheckFailed, DatabaseFault, Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+    from uuid import UUID
+
+    from ingest.model import Reason
+
+CONNECT_TIMEOUT_S = 10.0
+STATEMENT_TIMEOUT_S = 60.0
+"""A search without an index over years of dead letters ends here, not in the operator's patience."""
+
+_LIST = """
+    select
+        dead_letter_id,
+        received_at,
+        client_id,
+        topic,
+        payload_bytes,
+        tenant_id,
+        reasons,
+        rejected_count
+    from iot.ingest_dead_letters
+    where ($1::text is null or reasons @> array[$1::text])
+      and ($2::text is null or topic = $2)
+      and ($3::text is null or topic ~ $3)
+      and ($4::timestamptz is null or received_at >= $4)
+      and ($5::timestamptz is null or received_at < $5)
+    order by received_at desc, dead_letter_id desc
+    limit $6
+"""
+
+_SHOW = """
+    select
+        dead_letter_id,
+        received_at,
+        recorded_at,
+        client_id,
+        topic,
+        payload,
+        payload_bytes,
+        payload_sha256,
+        tenant_id,
+        rejected
+    from iot.ingest_dead_letters
+    where dead_letter_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterLine:
+    """One message in a list, without its payload."""
+
+    dead_letter_id: int
+    received_at: datetime
+    client_id: str
+    topic: str
+    payload_bytes: int
+    tenant_id: UUID | None
+    reasons: list[str]
+    rejected_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterMessage:
+    """One message with everything kept of it."""
+
+    dead_letter_id: int
+    received_at: datetime
+    recorded_at: datetime
+    client_id: str
+    topic: str
+    payload: bytes
+    payload_bytes: int
+    """Length of the payload as received; more than `len(payload)` when only its start was kept."""
+    payload_sha256: bytes | None
+    tenant_id: UUID | None
+    rejected: list[dict[str, Any]]
+    """Each {"field", "reason", "detail"}."""
+
+
+async def list_dead_letters(
+    dsn: str,
+    *,
+    reason: Reason | None = None,
+    topic: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int,
+) -> list[DeadLetterLine]:
+    """Return the newest *limit* messages that fit every condition given; *topic* may be an MQTT filter.
+
+    Raises Unavailable, Misconfigured or another DatabaseFault.
+    """
+    wildcard = topic is not None and bool(re.search(r"[+#]", topic))
+    pattern = topic_pattern(topic) if topic is not None and wildcard else None
+    exact = None if wildcard else topic
+    async with _connected(dsn) as connection:
+        records = await connection.fetch(_LIST, reason, exact, pattern, since, until, limit)
+    return [DeadLetterLine(**dict(record)) for record in records]
+
+
+async def show_dead_letter(dsn: str, dead_letter_id: int) -> DeadLetterMessage:
+    """Return one message. Raises CheckFailed when there is none of this number, or a DatabaseFault."""
+    async with _connected(dsn) as connection:
+        record = await connection.fetchrow(_SHOW, dead_letter_id)
+    if record is None:
+        raise CheckFailed(f"dead letter {dead_letter_id} does not exist: see `ingest dead-letters list`")
+    return DeadLetterMessage(**{**dict(record), "rejected": json.loads(record["rejected"])})
+
+
+def topic_pattern(topic_filter: str) -> str:
+    """Return PostgreSQL's regular expression for an MQTT filter; `a/#` matches its parent `a` too."""
+    levels = topic_filter.split("/")
+    parts = ["[^/]*" if level == "+" else re.sub(r"([^0-9A-Za-z_])", r"\\\1", level) for level in levels]
+    if levels[-1] == "#":
+        return f"^{'/'.join(parts[:-1])}(/.*)?$" if len(levels) > 1 else "^.*$"
+    return f"^{'/'.join(parts)}$"
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open a read-only connection; translate the driver's errors, of the statements inside it too."""
+    try:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=STATEMENT_TIMEOUT_S,
+            server_settings={
+                "default_transaction_read_only": "on",
+                "application_name": "ingest dead-letters",
+            },
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.UndefinedColumnError,
+    ) as error:
+        text = f"the timeseries database has no dead letters table: {error}; run `ingest schema migrate`"
+        raise Misconfigured(text, error.sqlstate) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        text = f"this role may not read iot.ingest_dead_letters: {error}; see `ingest schema verify`"
+        raise Misconfigured(text, error.sqlstate) from error
+    except asyncpg.PostgresError as error:
+        text = f"the timeseries database refused: {without_passwords(str(error))}"
+        raise DatabaseFault(text, error.sqlstate) from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        reason = without_passwords(str(error)) or "it did not answer in time"
+        raise Unavailable(f"the timeseries database is not reached: {reason}") from error

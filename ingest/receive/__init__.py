@@ -1,0 +1,21 @@
+"""Receive: one MQTT session, its packets and what its acknowledgements mean.
+
+`session` speaks MQTT (paho), `transport` carries its bytes, `packets` and `acks` are pure.
+"""
+
+from ingest.receive.acks import QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
+from ingest.receive.session import ConnectionLost, MqttVersion, Opened, ProtocolUnsupported, Session
+
+__all__ = [
+    "QOS",
+    "AckLedger",
+    "ConnectionLost",
+    "Entry",
+    "MqttVersion",
+    "Opened",
+    "ProtocolUnsupported",
+    "Redelivery",
+    "Session",
+    "Verdict",
+    "entry_of",
+]

@@ -1,0 +1,447 @@
+"""One MQTT network connection: connect, resume the session, subscribe, serve, leave.
+
+paho does the protocol, through its external-loop API; `Transport` carries the bytes. Runs on the
+event loop, except connecting (DNS, TCP, TLS and WebSocket handshakes, in which paho blocks), which
+has a thread of its own and a deadline. A `Session` serves one connection and is thrown away; who
+reconnects, and what a redelivery means, is the worker's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from ingest.errors import BrokerRefused, IngestError
+from ingest.receive.packets import PINGREQ, MalformedPacket, puback_blob
+from ingest.receive.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from ingest.addresses import BrokerAddress
+    from ingest.model import Delivery
+    from ingest.settings import BrokerSettings
+
+MqttVersion: TypeAlias = Literal["5", "3.1.1"]
+
+_QOS: Final = 1
+_FAILURE: Final = 0x80
+_UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
+_MISC_INTERVAL_S: Final = 1.0  # paho's keep-alive clock counts in seconds
+
+
+class ConnectionLost(IngestError):
+    """The network connection could not be made or is gone; connecting again may help."""
+
+
+class ProtocolUnsupported(ConnectionLost):
+    """The broker does not speak this protocol version, or hung up on its CONNECT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the broker answered to CONNECT."""
+
+    session_present: bool
+    session_expiry_s: int | None
+    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
+
+
+class _PahoClient(paho.Client):
+    """paho's client with its one private hook: the socket it gets is a `Transport`."""
+
+    def wrap_with(self, wrap: Callable[[Any], Transport]) -> None:
+        self._wrap = wrap
+        self.transport_made: Transport | None = None
+
+    def _create_socket(self) -> Any:  # noqa: ANN401 - paho's private SocketLike
+        self.transport_made = self._wrap(super()._create_socket())
+        return self.transport_made
+
+
+class Session:
+    """See the module's header. Callbacks are called on the event loop and must not block."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        settings: BrokerSettings,
+        *,
+        version: MqttVersion,
+        on_deliveries: Callable[[list[Delivery]], None],
+        on_ping: Callable[[], None],
+        on_pong: Callable[[], None],
+    ) -> None:
+        """Prepare a connection to *address*; nothing touches the network before `open`.
+
+        Raises ConnectionLost when the TLS files cannot be used.
+        """
+        self._address = address
+        self._settings = settings
+        self._mqtt5 = version == "5"
+        self._on_deliveries = on_deliveries
+        self._on_ping = on_ping
+        self._on_pong = on_pong
+        self._loop = asyncio.get_running_loop()
+        self._transport: Transport | None = None
+        self._started = False
+        self._reading = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._connack: asyncio.Future[Opened] = self._loop.create_future()
+        self._answers: dict[int, asyncio.Future[list[int]]] = {}
+        self._misc: asyncio.TimerHandle | None = None
+        self.closed: asyncio.Future[IngestError | None] = self._loop.create_future()
+        """Done when the connection is gone: with its error, or None after `close`."""
+        try:
+            self._client = self._make_client()
+        except OSError as error:
+            raise ConnectionLost(f"the TLS files of table [broker] cannot be used: {error}") from error
+
+    # life
+
+    async def open(self) -> Opened:
+        """Connect, resume the session and wait for CONNACK; deliveries are held until `start`.
+
+        Raises ConnectionLost (unreachable, timed out, TLS failed), ProtocolUnsupported,
+        BrokerRefused (credentials, client id, ACL).
+        """
+        timeout_s = self._settings.connect_timeout_s
+        host, port = self._address.host, self._address.port
+        connecting = _in_thread(lambda: self._connect(host, port))
+        try:
+            async with asyncio.timeout(timeout_s + 1):  # paho's own limit bounds each handshake
+                await asyncio.shield(connecting)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            connecting.add_done_callback(lambda _: self._abandon())
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise ConnectionLost(f"no connection to {host}:{port} within {timeout_s:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectionLost(
+                f"the certificate of {host}:{port} does not verify ({error.verify_message}); "
+                "set broker.ca_file to the authority that signed it"
+            ) from error
+        except (OSError, ValueError, paho.WebsocketConnectionError) as error:
+            raise ConnectionLost(f"cannot connect to {host}:{port}: {error}") from error
+        self._transport = self._client.transport_made
+        self._client.on_socket_register_write = self._on_paho_writes
+        self._write()
+        self.resume()
+        self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._on_misc)
+        try:
+            async with asyncio.timeout(timeout_s):
+                done, _ = await asyncio.wait((self._connack, self.closed), return_when="FIRST_COMPLETED")
+                if self._connack in done:
+                    return await self._connack
+        except TimeoutError as error:
+            self.abort()
+            raise ConnectionLost(f"{host}:{port} sent no CONNACK within {timeout_s:g} s") from error
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        raise ProtocolUnsupported(f"{host}:{port} hung up before CONNACK: {self.closed.result()}")
+
+    def start(self) -> None:
+        """Hand over the deliveries held since CONNACK and those to come."""
+        self._started = True
+        self._loop.call_soon(self._on_readable)
+
+    async def subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe to *filters* at QoS 1, without retained messages where MQTT 5 can say so.
+
+        Raises BrokerRefused when one is not granted QoS 1, ConnectionLost.
+        """
+        if self._mqtt5:
+            options = SubscribeOptions(qos=_QOS, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            result, message_id = self._client.subscribe([(name, options) for name in filters])
+        else:
+            result, message_id = self._client.subscribe([(name, _QOS) for name in filters])
+        granted = await self._answer(result, message_id, "SUBACK")
+        refused = [
+            f"{name!r} ({'refused' if code >= _FAILURE else 'granted only QoS 0'}, code {code:#04x})"
+            for name, code in zip(filters, granted, strict=True)
+            if code != _QOS
+        ]
+        if refused:
+            raise BrokerRefused(
+                f"the broker did not grant QoS 1 for {', '.join(refused)}: "
+                f"allow client {self._settings.client_id!r} to read these filters in its ACL"
+            )
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """End subscriptions of an earlier configuration. Raises ConnectionLost."""
+        await self._answer(*self._client.unsubscribe(list(filters)), "UNSUBACK")
+
+    async def close(self, timeout_s: float) -> None:
+        """Write what is queued, DISCONNECT and keep the session; give up writing after *timeout_s*."""
+        transport = self._transport
+        if transport is None or self.closed.done():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._drained.wait()
+        if not self.closed.done():
+            self._client.disconnect()
+            self._client.loop_write()
+            self._end(None)
+
+    def abort(self) -> None:
+        """Cut the connection without DISCONNECT."""
+        self._end(ConnectionLost("cut on purpose"))
+
+    # the hot path
+
+    def acknowledge(self, packet_ids: list[int]) -> None:
+        """Write one PUBACK for each of *packet_ids*, in order; the caller gives them in arrival order."""
+        self._send(puback_blob(packet_ids))
+
+    def ping(self) -> None:
+        """Write a PINGREQ of our own: its answer proves that the PUBACKs before it arrived."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.send(PINGREQ)
+            self._flush()
+
+    def pause(self) -> None:
+        """Stop reading: the broker, and TCP behind it, must wait."""
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._loop.remove_reader(self._transport.fileno())
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._reading and self._transport is not None and not self.closed.done():
+            self._reading = True
+            self._loop.add_reader(self._transport.fileno(), self._on_readable)
+            self._loop.call_soon(self._on_readable)  # TLS may hold bytes the selector cannot see
+
+    @property
+    def paused(self) -> bool:
+        """Whether reading is stopped on an open connection."""
+        return not self._reading and not self.closed.done()
+
+    # events
+
+    def _on_readable(self) -> None:
+        transport = self._transport
+        if transport is None or self.closed.done() or not self._reading:
+            return
+        try:
+            is_open = transport.fill()
+            while transport.has_packets_for_paho and not self.closed.done():
+                if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS and transport.closed:
+                    break
+        except (OSError, MalformedPacket) as error:
+            self._end(ConnectionLost(f"the connection to the broker failed: {error}"))
+            return
+        if self._started:
+            deliveries = transport.take()
+            if deliveries:
+                self._on_deliveries(deliveries)
+        if transport.closed:
+            self._end(ConnectionLost("the broker ended the connection"))
+        elif not is_open:
+            self._end(ConnectionLost("the broker closed the connection"))
+        elif transport.readable_now:
+            self._loop.call_soon(self._on_readable)
+
+    def _on_misc(self) -> None:
+        """Let paho watch its keep-alive."""
+        if self.closed.done():
+            return
+        self._client.loop_misc()
+        if self._transport is not None and self._transport.closed:
+            self._end(ConnectionLost("the broker answered no PINGREQ within the keep-alive time"))
+            return
+        self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._on_misc)
+
+    def _on_paho_writes(self, *_: object) -> None:
+        self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        """Take paho's queued packets over and write them."""
+        if not self.closed.done():
+            self._client.loop_write()
+            self._flush()
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None and not self.closed.done():
+            self._transport.write(data)
+            self._flush()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None or transport.closed:
+            return
+        try:
+            drained = transport.flush()
+        except OSError as error:
+            self._end(ConnectionLost(f"the connection to the broker failed: {error}"))
+            return
+        if drained and not self._drained.is_set():
+            self._drained.set()
+            self._loop.remove_writer(transport.fileno())
+        elif not drained and self._drained.is_set():
+            self._drained.clear()
+            self._loop.add_writer(transport.fileno(), self._flush)
+
+    def _end(self, error: IngestError | None) -> None:
+        """Release the socket and tell everyone who waits, once."""
+        if self.closed.done():
+            return
+        self.closed.set_result(error)
+        self._drained.set()
+        if self._misc is not None:
+            self._misc.cancel()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.cancel()
+        transport = self._transport
+        if transport is not None:
+            if (descriptor := transport.fileno()) >= 0:
+                self._loop.remove_reader(descriptor)
+                self._loop.remove_writer(descriptor)
+            transport.close()
+
+    # paho
+
+    def _make_client(self) -> _PahoClient:
+        settings = self._settings
+        address = self._address
+        client = _PahoClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            clean_session=None if self._mqtt5 else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
+            transport="tcp" if address.websocket_path is None else "websockets",
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.wrap_with(
+            lambda stream: Transport(stream, mqtt5=self._mqtt5, on_ping=self._on_ping, on_pong=self._on_pong)
+        )
+        client.connect_timeout = settings.connect_timeout_s
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password else None
+            client.username_pw_set(settings.username, password)
+        if address.tls:
+            context = ssl.create_default_context(cafile=settings.ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if settings.cert_file is not None:
+                context.load_cert_chain(settings.cert_file, settings.key_file)
+            client.tls_set_context(context)
+        if address.websocket_path is not None:
+            client.ws_set_options(path=address.websocket_path)
+        client.on_connect = self._on_connack
+        client.on_subscribe = self._on_answer
+        client.on_unsubscribe = self._on_answer
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_register_write = lambda *_: None  # the packets wait until `open` takes over
+        return client
+
+    def _connect(self, host: str, port: int) -> None:
+        """Block until the socket stands; the CONNECT packet is queued then."""
+        settings = self._settings
+        if self._mqtt5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = settings.session_expiry_s
+            properties.ReceiveMaximum = settings.receive_maximum
+            self._client.connect(host, port, settings.keepalive_s, clean_start=False, properties=properties)
+        else:
+            self._client.connect(host, port, settings.keepalive_s)
+
+    def _abandon(self) -> None:
+        """Close a socket that came to stand after nobody waited for it any more."""
+        if self._client.transport_made is not None:
+            self._client.transport_made.close()
+
+    def _on_connack(
+        self, _client: object, _data: object, flags: paho.ConnectFlags, reason: ReasonCode, properties: object
+    ) -> None:
+        if self._connack.done():
+            return
+        if reason.is_failure:
+            kind = ProtocolUnsupported if reason.value in _UNSUPPORTED_PROTOCOL else BrokerRefused
+            self._connack.set_exception(
+                kind(f"the broker refused client {self._settings.client_id!r}: {reason}")
+            )
+        else:
+            expiry = getattr(properties, "SessionExpiryInterval", None)
+            self._connack.set_result(Opened(bool(flags.session_present), expiry))
+
+    def _on_answer(
+        self,
+        _client: object,
+        _data: object,
+        message_id: int,
+        reasons: Iterable[ReasonCode],
+        _properties: object,
+    ) -> None:
+        answer = self._answers.pop(message_id, None)
+        if answer is not None and not answer.done():
+            answer.set_result([reason.value for reason in reasons])
+
+    def _on_disconnect(
+        self,
+        _client: object,
+        _data: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._loop.call_soon(self._end, ConnectionLost(f"the broker sent DISCONNECT: {reason}"))
+
+    async def _answer(self, result: MQTTErrorCode, message_id: int | None, packet: str) -> list[int]:
+        if result != MQTTErrorCode.MQTT_ERR_SUCCESS or message_id is None or self.closed.done():
+            raise ConnectionLost("the connection to the broker is gone")
+        answer: asyncio.Future[list[int]] = self._loop.create_future()
+        self._answers[message_id] = answer
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                return await answer
+        except TimeoutError as error:
+            self.abort()
+            raise ConnectionLost(f"the broker sent no {packet} in time") from error
+        except asyncio.CancelledError:
+            if self.closed.done() and answer.cancelled():
+                raise ConnectionLost(f"the connection to the broker ended before {packet}") from None
+            raise
+
+
+def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Run *work* in a daemon thread, which a stopping process need not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as caught:  # noqa: BLE001 - handed to whoever awaits
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="mqtt-connect", daemon=True).start()
+    return done

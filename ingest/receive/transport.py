@@ -1,0 +1,162 @@
+"""The socket between paho and the network: buffers both ways and takes the PUBLISH packets out.
+
+paho believes it talks to a socket. In truth its writes are appended whole to one outgoing buffer
+(so PUBACK blobs and its own packets never interleave), and its reads see only the packets that are
+not PUBLISH. Owned by one connection, driven by the event loop; nothing here blocks or waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.model import Delivery
+
+READ_BYTES: Final = 262_144
+"""Taken from the socket at a time: larger reads measured no faster, smaller ones cost system calls."""
+_READS_A_TURN: Final = 4
+"""Reads before other tasks get the event loop; about 5 000 single readings."""
+
+
+class Stream(Protocol):
+    """What is left of a socket once it is connected: raw TCP, TLS, or paho's WebSocket."""
+
+    def recv(self, length: int, /) -> bytes: ...  # noqa: D102 - as socket.recv
+    def send(self, data: bytes | bytearray, /) -> int: ...  # noqa: D102 - as socket.send
+    def close(self) -> None: ...  # noqa: D102 - as socket.close
+    def fileno(self) -> int: ...  # noqa: D102 - as socket.fileno
+    def setblocking(self, flag: bool, /) -> None: ...  # noqa: D102, FBT001 - as socket.setblocking
+
+
+class Transport:
+    """Stands in for paho's socket; see the module's header.
+
+    `fill` reads the network, `take` gives the deliveries it brought, `flush` writes the network.
+    The methods named as socket's are paho's side.
+    """
+
+    def __init__(
+        self, stream: Stream, *, mqtt5: bool, on_ping: Callable[[], None], on_pong: Callable[[], None]
+    ) -> None:
+        """Wrap a connected *stream*.
+
+        *on_ping* is called for each PINGREQ queued, paho's own included, *on_pong* for each
+        PINGRESP read: the broker answers them in order.
+        """
+        self._stream = stream
+        self._parser = PacketParser(mqtt5=mqtt5)
+        self._deliveries: list[Delivery] = []
+        self._for_paho = bytearray()
+        self._out: deque[bytes] = deque()
+        self._on_ping = on_ping
+        self._on_pong = on_pong
+        self.closed = False
+
+    # the event loop's side
+
+    def fill(self) -> bool:
+        """Read what the network holds, up to a turn's worth; False once the peer has closed.
+
+        Raises OSError as the socket does, MalformedPacket when the bytes are not MQTT.
+        """
+        for _ in range(_READS_A_TURN):
+            try:
+                data = self._stream.recv(READ_BYTES)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                # A WebSocket wrapper raises this after a control frame too; TLS may hold the next one.
+                if not self._pending():
+                    return True
+                continue
+            if not data:
+                return False
+            deliveries, others = self._parser.feed(data)
+            self._deliveries += deliveries
+            for packet in others:
+                self._for_paho += packet
+                if packet == PINGRESP:
+                    self._on_pong()
+            if len(data) < READ_BYTES and not self._pending():
+                return True
+        return True
+
+    @property
+    def readable_now(self) -> bool:
+        """Whether decrypted bytes wait in the TLS layer, where the event loop cannot see them."""
+        return self._pending() > 0
+
+    def take(self) -> list[Delivery]:
+        """Give the deliveries read since the last call, in arrival order."""
+        deliveries, self._deliveries = self._deliveries, []
+        return deliveries
+
+    @property
+    def has_packets_for_paho(self) -> bool:
+        """Whether paho has something to read."""
+        return bool(self._for_paho)
+
+    def write(self, data: bytes) -> None:
+        """Queue whole packets behind what is queued already."""
+        if data:
+            self._out.append(data)
+
+    def flush(self) -> bool:
+        """Write as much as the network takes; True when nothing is left. Raises OSError."""
+        while self._out:
+            data = self._out[0]
+            try:
+                sent = self._stream.send(data)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            if sent == len(data):
+                self._out.popleft()
+            elif sent > 0:
+                self._out[0] = data[sent:]
+            else:  # the WebSocket wrapper wants the same bytes again once it can write
+                return False
+        return True
+
+    # paho's side
+
+    def recv(self, length: int) -> bytes:
+        """Give paho up to *length* bytes of its packets; BlockingIOError when there are none."""
+        if not self._for_paho:
+            raise BlockingIOError
+        data = bytes(self._for_paho[:length])
+        del self._for_paho[:length]
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Take a packet of paho's whole."""
+        packet = bytes(data)
+        self.write(packet)
+        if packet == PINGREQ:
+            self._on_ping()
+        return len(packet)
+
+    def close(self) -> None:
+        """Close the network connection, after one try to write what is queued; may be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(OSError, ValueError):
+            self.flush()  # paho closes right after its DISCONNECT
+        self._stream.close()
+
+    def fileno(self) -> int:
+        """Give the socket's file descriptor, for the event loop."""
+        return self._stream.fileno()
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - the socket's own signature
+        """Set the mode of the stream below."""
+        self._stream.setblocking(flag)
+
+    def _pending(self) -> int:
+        pending = getattr(self._stream, "pending", None)
+        return pending() if pending is not None else 0

@@ -1,0 +1,307 @@
+"""Reads catalog snapshots from the metadata database and learns when they are out of date.
+
+One connection, kept open outside a transaction for LISTEN `catalog_changed` and used for each read;
+opened again when it breaks. With the database away the last snapshot stays in use: names that were
+known go on being resolved. `run` is a task of the worker; it never changes a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from ingest.errors import DatabaseFault, Misconfigured, Unavailable
+from ingest.resolve.catalog import Catalog, Greenhouse, Sensor, SensorType, Tenant, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from ingest.settings import ResolveSettings
+
+CHANNEL = "catalog_changed"
+"""NOTIFY channel of the statement triggers in `schema/metadata/V12_1`."""
+QUIET_S = 0.2
+"""A change is read once no other has followed for this long, so that a bulk import is one refresh."""
+QUIET_MAX_S = 2.0
+"""Changes without a pause are read this often all the same."""
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+"""For one statement: 100 000 sensors arrive in under a second."""
+MISS_WAIT_S = 3.0
+"""How long an unknown name may hold up its message while the database is asked."""
+RETRY_MAX_S = 30.0
+CLOSE_TIMEOUT_S = 1.0
+
+UNITS_SQL = "select id, symbol from metadata.units"
+SENSOR_TYPES_SQL = "select id, name, default_unit_id, min_value, max_value from metadata.sensor_types"
+UNIT_ALIASES_SQL = "select alias, unit_id from metadata.unit_aliases"
+SENSOR_TYPE_ALIASES_SQL = "select alias, sensor_type_id from metadata.sensor_type_aliases"
+TENANTS_SQL = "select id, name, mqtt_topic_prefix, is_active from metadata.tenants"
+GREENHOUSES_SQL = "select id, tenant_id, greenhouse_code, is_active from metadata.greenhouses"
+SENSORS_SQL = """
+    select id, greenhouse_id, sensor_code, device_id, mqtt_field_name, sensor_type, unit, is_active
+    from metadata.sensors
+"""
+BEGIN_SQL = "begin transaction isolation level repeatable read read only"
+TABLES_SQL = (
+    UNITS_SQL,
+    SENSOR_TYPES_SQL,
+    UNIT_ALIASES_SQL,
+    SENSOR_TYPE_ALIASES_SQL,
+    TENANTS_SQL,
+    GREENHOUSES_SQL,
+    SENSORS_SQL,
+)
+
+
+class CatalogLoader:
+    """Keeps ``catalog`` current; ``on_change`` is called in the event loop with each newer snapshot."""
+
+    def __init__(
+        self,
+        dsn: str,
+        settings: ResolveSettings,
+        on_change: Callable[[Catalog], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        """Take the metadata DSN; *clock* gives monotonic seconds. Connects at the first `load`."""
+        self._dsn = dsn
+        self._settings = settings
+        self._on_change = on_change
+        self._clock = clock
+        self._log: FilteringBoundLogger = structlog.get_logger() if log is None else log
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._changed = asyncio.Event()
+        self._refreshing: asyncio.Task[Catalog] | None = None
+        self._asked: dict[str, float] = {}
+        self._last_miss_s = -math.inf
+        self._started_s = -math.inf
+        self._read_at_s = -math.inf
+        self.catalog: Catalog | None = None
+        self.last_error: str | None = None
+        """Why the last read failed; None when it did not."""
+        self.refreshes = 0
+        self.failures = 0
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the database was last read; inf before the first time."""
+        return self._clock() - self._read_at_s
+
+    @property
+    def stale(self) -> bool:
+        """Whether the last read failed, or two refresh intervals passed without one."""
+        return self.last_error is not None or self.age_s > 2 * self._settings.refresh_interval_s
+
+    async def load(self) -> Catalog:
+        """Read a snapshot now and make it current; a read under way is shared.
+
+        Raises Misconfigured (credentials, schema not migrated) or Unavailable.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh(), name="catalog refresh")
+            # Its outcome is in last_error, also when every caller has stopped waiting for it.
+            self._refreshing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._refreshing)
+
+    async def run(self) -> None:
+        """Read again after each change, interval and lost connection, until cancelled; the worker's task."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(DatabaseFault),
+            wait=wait_random_exponential(multiplier=0.5, max=RETRY_MAX_S),
+        )
+        while True:
+            if self._connected():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.refresh_interval_s):
+                        await self._changed.wait()
+                if self._changed.is_set() and self._connected():
+                    await self._quiet()
+            await retrying(self.load)
+
+    async def refresh_on_miss(self, names: Iterable[str]) -> bool:
+        """Ask the database once for *names* the snapshot lacks; True if a newer snapshot is now in use.
+
+        A name asked for within `miss_memory_s` is not asked again, and refreshes are at least
+        `miss_refresh_min_interval_s` apart; callers at the same time share one. A read holds its
+        callers up for MISS_WAIT_S at most, one that `run` retries for an absent database not at all.
+        Never raises for the database.
+        """
+        before = None if self.catalog is None else self.catalog.version
+        now_s = self._clock()
+        if self.last_error is not None:
+            return False
+        fresh = [name for name in names if self._expired(name, now_s)]
+        if self._refreshing is None or self._refreshing.done():
+            if not fresh or now_s - self._last_miss_s < self._settings.miss_refresh_min_interval_s:
+                return False
+            self._last_miss_s = now_s
+            self._started_s = now_s
+        self._remember(fresh, now_s)
+        with contextlib.suppress(DatabaseFault, TimeoutError):
+            async with asyncio.timeout(max(0.0, self._started_s + MISS_WAIT_S - now_s)):
+                await self.load()
+        return self.catalog is not None and self.catalog.version != before
+
+    async def close(self) -> None:
+        """Stop a read under way and close the connection; `run` is the caller's to cancel."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
+        connection = self._connection
+        if connection is not None and not connection.is_closed():
+            connection.remove_termination_listener(self._note_change)
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.close()
+        self._drop_connection()
+
+    def _connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
+    def _expired(self, name: str, now_s: float) -> bool:
+        asked_s = self._asked.get(name)
+        return asked_s is None or now_s - asked_s >= self._settings.miss_memory_s
+
+    def _remember(self, names: Sequence[str], now_s: float) -> None:
+        for name in names:
+            self._asked.pop(name, None)  # to the end: the dict stays ordered by time
+            self._asked[name] = now_s
+        while len(self._asked) > self._settings.miss_memory_names:
+            del self._asked[next(iter(self._asked))]
+
+    async def _quiet(self) -> None:
+        """Wait until changes pause for QUIET_S, QUIET_MAX_S at most."""
+        deadline_s = self._clock() + QUIET_MAX_S
+        while self._changed.is_set() and self._clock() < deadline_s:
+            self._changed.clear()
+            await asyncio.sleep(QUIET_S)
+
+    async def _refresh(self) -> Catalog:
+        self._changed.clear()  # before the read: a change during it is read again
+        self._started_s = self._clock()
+        try:
+            async with translated("read the catalog"):
+                catalog = await self._read(await self._listening())
+        except DatabaseFault as fault:
+            self._drop_connection()
+            self.failures += 1
+            if self.last_error is None:
+                self._log.warning("catalog_refresh_failed", error=str(fault), sqlstate=fault.sqlstate)
+            self.last_error = str(fault)
+            raise
+        if self.last_error is not None:
+            self._log.info("catalog_refresh_recovered", failures=self.failures)
+        self.last_error = None
+        self._read_at_s = self._clock()
+        self.refreshes += 1
+        if self.catalog is not None and self.catalog.version == catalog.version:
+            return self.catalog
+        self.catalog = catalog
+        self._log.info("catalog_loaded", version=catalog.version, **catalog.counts())
+        self._on_change(catalog)
+        return catalog
+
+    async def _listening(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Give the open connection, else open one; LISTEN comes first, so no change falls between."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=READ_TIMEOUT_S,
+            statement_cache_size=0,  # a migration may change a table under a prepared statement
+            server_settings={"application_name": "greenhouse-ingest catalog"},
+        )
+        self._connection = connection
+        connection.add_termination_listener(self._note_change)
+        await connection.add_listener(CHANNEL, self._note_change)
+        return connection
+
+    def _note_change(self, *_: object) -> None:
+        self._changed.set()
+
+    async def _read(self, connection: asyncpg.Connection[asyncpg.Record]) -> Catalog:
+        """Read every table in one snapshot of the database.
+
+        Without asyncpg's transaction object: its ROLLBACK would wait on a connection that has
+        stopped answering; a failed read drops the connection, and with it the transaction.
+        """
+        await connection.execute(BEGIN_SQL)
+        tables = [await connection.fetch(sql) for sql in TABLES_SQL]
+        await connection.execute("commit")
+        # In a thread: indexing 100 000 sensors takes a second that the event loop does not have.
+        return await asyncio.to_thread(catalog_of_records, *tables)
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.remove_termination_listener(self._note_change)
+            self._connection.terminate()
+            self._connection = None
+
+
+def catalog_of_records(  # noqa: PLR0917 (one table each, in the order they are read)
+    units: Sequence[asyncpg.Record],
+    sensor_types: Sequence[asyncpg.Record],
+    unit_aliases: Sequence[asyncpg.Record],
+    sensor_type_aliases: Sequence[asyncpg.Record],
+    tenants: Sequence[asyncpg.Record],
+    greenhouses: Sequence[asyncpg.Record],
+    sensors: Sequence[asyncpg.Record],
+) -> Catalog:
+    """Build a Catalog from the rows of the statements above, their columns in that order."""
+    return Catalog.build(
+        units=[Unit(*row) for row in units],
+        sensor_types=[
+            SensorType(type_id, name, unit_id, _limit(low, -math.inf), _limit(high, math.inf))
+            for type_id, name, unit_id, low, high in sensor_types
+        ],
+        unit_aliases=[(alias, unit_id) for alias, unit_id in unit_aliases],
+        sensor_type_aliases=[(alias, type_id) for alias, type_id in sensor_type_aliases],
+        tenants=[Tenant(_plain(row[0]), *row[1:]) for row in tenants],
+        greenhouses=[Greenhouse(_plain(row[0]), _plain(row[1]), *row[2:]) for row in greenhouses],
+        sensors=[Sensor(_plain(row[0]), _plain(row[1]), *row[2:]) for row in sensors],
+    )
+
+
+def _limit(value: Any, missing: float) -> float:  # noqa: ANN401 (numeric arrives as Decimal or None)
+    return missing if value is None else float(value)
+
+
+def _plain(value: UUID) -> UUID:
+    """Turn asyncpg's own UUID class, which orjson refuses, into the standard library's."""
+    return UUID(int=value.int)
+
+
+@contextlib.asynccontextmanager
+async def translated(doing: str) -> AsyncIterator[None]:
+    """Turn what asyncpg and the network raise into Unavailable or Misconfigured, saying what was *doing*."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        text = f"cannot {doing} in the metadata database: {error} (SQLSTATE {state})"
+        if state in {"42P01", "3F000"}:
+            raise Misconfigured(f"{text}; run `ingest schema migrate`", state) from error
+        if state[:2] in {"28", "3D", "42"}:
+            raise Misconfigured(f"{text}; check the metadata DSN and the role's grants", state) from error
+        raise Unavailable(text, state) from error
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError):  # the DSN or its options make no sense
+            raise Misconfigured(f"cannot {doing}: {error}; check the metadata DSN") from error
+        raise Unavailable(f"cannot {doing} in the metadata database: {error}") from error
+    except (OSError, TimeoutError) as error:
+        cause = str(error) or type(error).__name__
+        raise Unavailable(f"cannot {doing}: the metadata database does not answer: {cause}") from error

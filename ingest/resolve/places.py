@@ -1,0 +1,139 @@
+"""Where a message belongs: the tenant and greenhouse of its topic, the greenhouse of a label. Pure.
+
+Nothing here ever takes the first of several: what fits none or many is refused, by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingest.errors import IngestError
+from ingest.labels import greenhouse_number
+from ingest.resolve.names import parse_uuid, quoted
+
+if TYPE_CHECKING:
+    from ingest.model import Reason, Scope
+    from ingest.resolve.catalog import Catalog, Greenhouse, Tenant
+
+
+class Refused(IngestError):
+    """A reading stays behind. Raised inside this package only: the resolver turns it into a rejection."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        """Keep the dead letter's *reason* and *detail*."""
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Place(NamedTuple):
+    """What a topic says, found in the catalog."""
+
+    tenant: Tenant | None
+    greenhouse: Greenhouse | None
+    """None where the topic names none: each label then has to say."""
+    refusal: Refused | None = None
+    """Set when none of the topic's readings can be placed."""
+
+
+def place_of(catalog: Catalog, scope: Scope) -> Place:
+    """Find the tenant and greenhouse that *scope* names; both must be active.
+
+    A greenhouse without a tenant is a UUID or a code unique over all tenants; with one, it is that
+    tenant's. Does not raise: the refusal of a known tenant's topic still says whose it is.
+    """
+    tenant: Tenant | None = None
+    greenhouse: Greenhouse | None = None
+    try:
+        tenant = _tenant_named(catalog, scope)
+        if scope.greenhouse is not None:
+            greenhouse = _greenhouse_named(catalog, tenant, scope.greenhouse)
+            tenant = catalog.tenants[greenhouse.tenant_id]
+        if tenant is not None:
+            _require_active_tenant(tenant)
+        if greenhouse is not None:
+            require_active(greenhouse)
+    except Refused as refusal:
+        return Place(tenant, greenhouse, refusal.with_traceback(None))
+    return Place(tenant, greenhouse)
+
+
+def greenhouse_of_label(catalog: Catalog, place: Place, label: str) -> Greenhouse:
+    """Give the greenhouse of an unregistered *label*: its number's, the topic's, or the only active one.
+
+    A number that no greenhouse of the tenant has, or that contradicts the topic, is refused: it says
+    that the reading belongs elsewhere, wherever that is.
+    """
+    tenant = place.tenant
+    number = greenhouse_number(label)
+    if number is None or tenant is None:
+        return greenhouse_of_place(catalog, place)
+    said = f"label {quoted(label)} names greenhouse {quoted(number)}"
+    numbered = catalog.greenhouses_numbered(number, tenant.tenant_id)
+    if len(numbered) != 1:
+        count = len(numbered) or "no"
+        raise Refused("ambiguous_greenhouse", f"{said}, and {_named(tenant)} has {count} of that code")
+    if place.greenhouse is not None and numbered[0] != place.greenhouse:
+        raise Refused("ambiguous_greenhouse", f"{said}, its topic {quoted(place.greenhouse.code)}")
+    return require_active(numbered[0])
+
+
+def greenhouse_of_place(catalog: Catalog, place: Place) -> Greenhouse:
+    """Give the topic's greenhouse, else the tenant's only active one."""
+    if place.greenhouse is not None:
+        return place.greenhouse
+    if place.tenant is None:
+        raise Refused("ambiguous_greenhouse", "neither topic nor label names a greenhouse")
+    active = [house for house in catalog.greenhouses_of(place.tenant.tenant_id) if house.is_active]
+    if len(active) != 1:
+        owner = _named(place.tenant)
+        detail = f"neither topic nor label names one of the {len(active)} active greenhouses of {owner}"
+        raise Refused("ambiguous_greenhouse", detail)
+    return active[0]
+
+
+def require_active(greenhouse: Greenhouse) -> Greenhouse:
+    """Give *greenhouse* back; refuse one that is switched off."""
+    if not greenhouse.is_active:
+        raise Refused("inactive", f"greenhouse {quoted(greenhouse.code)} is switched off in the catalog")
+    return greenhouse
+
+
+def _tenant_named(catalog: Catalog, scope: Scope) -> Tenant | None:
+    if scope.tenant is None:
+        if scope.greenhouse is None:
+            raise Refused("unknown_tenant", "the topic names neither tenant nor greenhouse")
+        return None
+    tenant = catalog.tenant_prefixed(scope.tenant)
+    if tenant is None:
+        raise Refused("unknown_tenant", f"no tenant has the topic prefix {quoted(scope.tenant)}")
+    return tenant
+
+
+def _require_active_tenant(tenant: Tenant) -> None:
+    if not tenant.is_active:
+        raise Refused("inactive", f"{_named(tenant)} is switched off in the catalog")
+
+
+def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Greenhouse:
+    """Find by UUID or code, among the greenhouses of *tenant*, or of all where the topic names none."""
+    owner = "" if tenant is None else f" of {_named(tenant)}"
+    greenhouse_id = parse_uuid(name)
+    if greenhouse_id is not None:
+        greenhouse = catalog.greenhouses.get(greenhouse_id)
+        if greenhouse is None or (tenant is not None and greenhouse.tenant_id != tenant.tenant_id):
+            raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the id {greenhouse_id}")
+        return greenhouse
+    coded = catalog.greenhouses_coded(name, None if tenant is None else tenant.tenant_id)
+    if not coded:
+        raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the code {quoted(name)}")
+    if len(coded) > 1:
+        detail = (
+            f"{len(coded)} greenhouses{owner} have the code {quoted(name)}; publish under the UUID of one"
+        )
+        raise Refused("ambiguous_greenhouse", detail)
+    return coded[0]
+
+
+def _named(tenant: Tenant) -> str:
+    return f"tenant {quoted(tenant.prefix or tenant.name)}"

@@ -1,0 +1,199 @@
+"""The resolver: readings by name in, rows by id out; the cached path that every message takes.
+
+One Resolver belongs to one Catalog: a newer snapshot is a new Resolver, so what it remembers never
+goes stale. Pure: no clock, no logger, no await; runs in the event loop, between decode and write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from ingest.model import CURABLE, Decoded, Reading, Reason, Rejection, Resolved, Row, Scope, Series
+from ingest.resolve.names import quoted
+from ingest.resolve.places import Place, Refused, place_of
+from ingest.resolve.series import series_of_label, series_of_reading
+from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
+
+if TYPE_CHECKING:
+    from ingest.labels import LabelRules
+    from ingest.resolve.catalog import Catalog
+
+OutOfRange: TypeAlias = Literal["quarantine", "flag", "accept"]
+Names: TypeAlias = tuple[str | None, str | None, str | None]
+"""Sensor, sensor type and unit as a reading writes them."""
+
+CACHED_NAMES = 131_072
+"""Entries kept before the cache is emptied: 2 000 gateways of 60 fields; about 100 MB of hostile names."""
+CACHED_NAME_CHARS = 400
+"""Longer names are resolved each time: a cache of payload-sized keys would have no bound in bytes."""
+
+_new = tuple.__new__
+"""`_new(Row, (...))` makes a Row without its generated `__new__`: 0.15 µs, not 0.39 (CPython 3.11)."""
+
+
+class _Refusal(NamedTuple):
+    """Why readings of these names stay behind."""
+
+    reason: Reason
+    detail: str
+
+
+_Known: TypeAlias = tuple[Series, float, float, int, bytes | None]
+"""A remembered answer: the series, its minimum and maximum, its slot (equal for equal keys of one
+topic, whatever the spelling or unit) and the JSON of its origin. A plain tuple: CPython unpacks
+those, and not their subclasses, in one specialised step."""
+
+
+class _Topic:
+    """What is known about one Scope."""
+
+    __slots__ = ("known", "place", "refused", "slots", "tenant_id")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.tenant_id = None if place.tenant is None else place.tenant.tenant_id
+        self.known: dict[Names, _Known] = {}
+        self.refused: dict[Names, _Refusal] = {}
+        self.slots: dict[tuple[object, ...], int] = {}
+
+
+class Resolver:
+    """Resolves messages against one catalog. Not thread-safe; one to a worker."""
+
+    def __init__(self, catalog: Catalog, rules: LabelRules, *, out_of_range: OutOfRange) -> None:
+        """Take the snapshot, the label rules and the policy for values outside a type's limits."""
+        self.catalog = catalog
+        self._rules = rules
+        self._out_of_range = out_of_range
+        self._topics: dict[Scope, _Topic] = {}
+        self._cached = 0
+
+    def resolve(self, decoded: Decoded) -> Resolved:
+        """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
+
+        ``decoded.rejections`` are not copied. Never blocks. Known names take 0.7 µs for a message of
+        one reading and 9 µs for a flat map of 22, a name not seen before 25 µs (CPython 3.11).
+        """
+        scope = decoded.scope
+        readings = decoded.readings
+        if scope is None:
+            unrouted: tuple[Reason, str] = ("unknown_topic", "no route matches the topic")
+            return Resolved([], [Rejection(reading.field, *unrouted) for reading in readings])
+        topic = self._topics.get(scope)
+        if topic is None:
+            topic = self._enter(scope)
+        known_names = topic.known
+        rows: list[Row] = []
+        rejections: list[Rejection] = []
+        taken: set[tuple[int, int]] | None = set() if len(readings) > 1 else None
+        for reading in readings:
+            field, sensor, sensor_type, unit, value, time_us, metadata = reading
+            known = known_names.get((sensor, sensor_type, unit))
+            if known is None:
+                found = self._look_up(scope, topic, (sensor, sensor_type, unit))
+                if isinstance(found, _Refusal):
+                    rejections.append(Rejection(field, *found))
+                    continue
+                known = found
+            series, minimum, maximum, slot, stored = known
+            if metadata is not None or not minimum <= value <= maximum:
+                settled = self._settle(reading, series, stored)
+                if isinstance(settled, _Refusal):
+                    rejections.append(Rejection(field, *settled))
+                    continue
+                stored = settled
+            if taken is not None:
+                key = (time_us, slot)
+                if key in taken:
+                    rejections.append(_collision(reading))
+                    continue
+                taken.add(key)
+            rows.append(_new(Row, (series, time_us, value, stored, field)))
+        return Resolved(rows, rejections, topic.tenant_id)
+
+    def _enter(self, scope: Scope) -> _Topic:
+        topic = _Topic(place_of(self.catalog, scope))
+        self._make_room()
+        self._topics[scope] = topic
+        return topic
+
+    def _make_room(self) -> None:
+        """Count one entry more; past the limit forget all of them: hostile names must not grow it.
+
+        A message under way keeps its own topic's entries until it is done.
+        """
+        self._cached += 1
+        if self._cached > CACHED_NAMES:
+            self._topics.clear()
+            self._cached = 1
+
+    def _look_up(self, scope: Scope, topic: _Topic, names: Names) -> _Known | _Refusal:
+        """Give the remembered refusal of *names*, else place them and remember the answer."""
+        refused = topic.refused.get(names)
+        if refused is not None:
+            return refused
+        cacheable = sum(len(name) for name in names if name is not None) <= CACHED_NAME_CHARS
+        if cacheable:
+            self._make_room()
+        try:
+            known = self._known(scope, topic, names)
+        except Refused as fault:
+            refused = _Refusal(fault.reason, fault.detail)
+            if cacheable:
+                topic.refused[names] = refused
+            return refused
+        if cacheable:
+            topic.known[names] = known
+        return known
+
+    def _known(self, scope: Scope, topic: _Topic, names: Names) -> _Known:
+        sensor, sensor_type, unit = names
+        place = topic.place
+        if place.refusal is not None:
+            raise Refused(place.refusal.reason, place.refusal.detail)
+        if scope.format == "labels":
+            series = series_of_label(self.catalog, self._rules, place, sensor or "")
+        else:
+            series = series_of_reading(self.catalog, scope, place, sensor, sensor_type, unit)
+        key = (series.greenhouse_id, series.sensor_type_id, series.sensor_id)
+        slot = topic.slots.setdefault(key, len(topic.slots))
+        origin = None if series.origin is None else stored_metadata(series.origin)
+        return (series, series.minimum, series.maximum, slot, origin)
+
+    def _settle(self, reading: Reading, series: Series, origin: bytes | None) -> bytes | _Refusal | None:
+        """Give the metadata to store with a reading that brings some or is out of range, or refuse it."""
+        value = reading.value
+        believable = series.minimum <= value <= series.maximum
+        if not believable and self._out_of_range == "quarantine":
+            unit = self.catalog.units[series.unit_id].symbol
+            name = self.catalog.sensor_types[series.sensor_type_id].name
+            limits = f"{series.minimum:g}..{series.maximum:g} {unit}"
+            return _Refusal("out_of_range", f"{value:.15g} {unit} is outside {limits}, the range of {name}")
+        flagged = not believable and self._out_of_range == "flag"
+        if reading.metadata is None and not flagged:
+            return origin
+        merged: dict[str, Any] = {**(reading.metadata or {}), **(series.origin or {})}
+        if flagged:
+            merged["out_of_range"] = True
+        try:
+            return stored_metadata(merged)
+        except UnstorableMetadata as fault:
+            return _Refusal("bad_value", f"metadata cannot be stored: {fault}")
+
+
+def _collision(reading: Reading) -> Rejection:
+    sensor = "" if reading.sensor is None else f" ({quoted(reading.sensor)})"
+    detail = f"an earlier reading of this message has the same sensor{sensor}, type and time"
+    return Rejection(reading.field, "key_collision", detail)
+
+
+def missed_names(resolved: Resolved) -> frozenset[str]:
+    """Give what a newer catalog might know, in the form `CatalogLoader.refresh_on_miss` remembers.
+
+    Each is `reason: detail` of a curable rejection: equal for equal names of equal topics.
+    """
+    return frozenset(
+        f"{rejection.reason}: {rejection.detail}"
+        for rejection in resolved.rejections
+        if rejection.reason in CURABLE
+    )

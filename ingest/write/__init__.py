@@ -1,0 +1,9 @@
+"""Write: batches of rows and dead letters into TimescaleDB, one transaction each.
+
+`batch` and the packing in `copy` are pure; `writer` owns the connection and the order of things.
+"""
+
+from ingest.write.batch import Batch, Counts, DeadLetter
+from ingest.write.writer import Outcome, Writer
+
+__all__ = ["Batch", "Counts", "DeadLetter", "Outcome", "Writer"]

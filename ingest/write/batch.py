@@ -1,0 +1,142 @@
+"""A batch: what arrived since the last COMMIT, in arrival order, with everything its COMMIT needs.
+
+Pure: no clock, no database. One batch is one transaction: rows, dead letters and the journal entry
+of all its messages. Messages are kept in parallel lists, not objects: one is added for each packet.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID, uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ingest.model import Delivery, Rejection, Row
+
+
+class DeadLetter(NamedTuple):
+    """One row of `iot.ingest_dead_letters`: one message and the fields it lost."""
+
+    receipt_us: int
+    topic: str
+    payload: bytes
+    tenant_id: UUID | None
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Both ledgers, as numbers to be added to a total.
+
+    Messages: received = committed + skipped + ignored + in flight.
+    Readings: decoded = written + duplicate + rejected + null.
+    """
+
+    received: int = 0
+    committed: int = 0
+    skipped: int = 0
+    ignored: int = 0
+    decoded: int = 0
+    written: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    null: int = 0
+
+    def plus(self, other: Counts) -> Counts:
+        """Give the sum of both."""
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    def as_dict(self) -> dict[str, int]:
+        """Give the numbers by name, in ledger order."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class Batch:
+    """See the module's header."""
+
+    batch_id: UUID = field(default_factory=uuid4)
+    deliveries: list[Delivery] = field(default_factory=list)
+    receipts_us: list[int] = field(default_factory=list)
+    row_starts: list[int] = field(default_factory=list)
+    """For each message, the index of its first row."""
+    rows: list[Row] = field(default_factory=list)
+    rejections: dict[int, list[Rejection]] = field(default_factory=dict)
+    """By message index; only messages that lost a field."""
+    tenants: dict[int, UUID] = field(default_factory=dict)
+    """By message index; only where a rejection wants it."""
+    curable: dict[int, frozenset[str]] = field(default_factory=dict)
+    """By message index, the names the catalog did not know: worth a second look before the COMMIT."""
+    payload_bytes: int = 0
+    nulls: int = 0
+    ignored: int = 0
+    rejected: int = 0
+
+    def __len__(self) -> int:
+        """Count the messages."""
+        return len(self.deliveries)
+
+    def add(
+        self,
+        delivery: Delivery,
+        receipt_us: int,
+        rows: Iterable[Row] = (),
+        rejections: list[Rejection] | None = None,
+        tenant_id: UUID | None = None,
+    ) -> int:
+        """Append one message with its rows and rejections; give its index."""
+        index = len(self.deliveries)
+        self.deliveries.append(delivery)
+        self.receipts_us.append(receipt_us)
+        self.row_starts.append(len(self.rows))
+        self.rows += rows
+        self.payload_bytes += len(delivery.payload)
+        if rejections:
+            self.rejections[index] = rejections
+            self.rejected += len(rejections)
+            if tenant_id is not None:
+                self.tenants[index] = tenant_id
+        return index
+
+    def rows_of(self, index: int) -> list[Row]:
+        """Give the rows of message number *index*."""
+        end = self.row_starts[index + 1] if index + 1 < len(self.row_starts) else len(self.rows)
+        return self.rows[self.row_starts[index] : end]
+
+    def owner(self, row: int) -> int:
+        """Give the index of the message that row number *row* came from."""
+        return bisect_right(self.row_starts, row) - 1
+
+    def dead_letters(self, refused: dict[int, Rejection]) -> list[DeadLetter]:
+        """Give one dead letter for each message that lost a field.
+
+        *refused* adds, by row number, what only the database could tell.
+        """
+        lost = {index: list(rejections) for index, rejections in self.rejections.items()}
+        for row, rejection in refused.items():
+            lost.setdefault(self.owner(row), []).append(rejection)
+        return [
+            DeadLetter(
+                self.receipts_us[index],
+                self.deliveries[index].topic,
+                self.deliveries[index].payload,
+                self.tenants.get(index),
+                tuple(rejections),
+            )
+            for index, rejections in sorted(lost.items())
+        ]
+
+    def counts(self, *, written: int, duplicate: int, refused: int) -> Counts:
+        """Give what this batch adds to the ledgers once it is committed."""
+        return Counts(
+            committed=len(self.deliveries) - self.ignored,
+            ignored=self.ignored,
+            decoded=len(self.rows) + self.rejected + self.nulls,
+            written=written,
+            duplicate=duplicate,
+            rejected=self.rejected + refused,
+            null=self.nulls,
+        )

