@@ -4,34 +4,30 @@ A command's module is imported when it is called, so that `ingest --help` answer
 `ingest decode` needs no broker library. Exit codes are kept by `commands/invocation.py`.
 """
 
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
-from ingest.commands.invocation import Invocation, run_to_exit_code
+from ingest.cli_catalog import catalog_app
+from ingest.commands.invocation import Invocation, Json, finish
 
 app = typer.Typer(
     name="ingest",
     help="Moves greenhouse sensor messages from MQTT into TimescaleDB.",
     epilog="Exit codes: 0 good, 1 a check failed, 2 usage or configuration.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-catalog_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-catalog_add_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
-catalog_app.add_typer(catalog_add_app, name="add", help="Register one entry; the same again changes nothing.")
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[
     DatabaseName | None,
@@ -41,17 +37,14 @@ OnlyDatabase = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of `ingest`."""
-    app()
-
-
-def _end(context: typer.Context, command: Callable[[Invocation], int]) -> NoReturn:
-    invocation = context.find_object(Invocation) or Invocation()
-    raise typer.Exit(run_to_exit_code(lambda: command(invocation), debug=invocation.debug))
+    app(prog_name="ingest")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it with the option's value)
     if wanted:
-        typer.echo(f"greenhouse-ingest {version('greenhouse-ingest')}")
+        from ingest.release import release  # noqa: PLC0415 (imported when called: quick --help)
+
+        typer.echo(f"greenhouse-ingest {release()}")
         raise typer.Exit
 
 
@@ -80,15 +73,15 @@ def run(context: typer.Context) -> None:
     """Run the worker until SIGTERM or SIGINT."""
     from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, working.run)
+    finish(context, working.run)
 
 
 @app.command()
 def check(context: typer.Context, *, as_json: Json = False) -> None:
-    """Check broker, both databases, schema versions and granted QoS."""
+    """Check broker, granted QoS, databases and schema versions."""
     from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, lambda invocation: working.check(invocation, as_json=as_json))
+    finish(context, lambda invocation: working.check(invocation, as_json=as_json))
 
 
 @app.command()
@@ -103,10 +96,10 @@ def demo(
     messages: Annotated[int, typer.Option(min=1, help="Messages in all.")] = 20_000,
     as_json: Json = False,
 ) -> None:
-    """Show the whole path on this machine: embedded broker and database, gateways, the worker."""
+    """Show it all on this machine: embedded servers, gateways, worker."""
     from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(
+    finish(
         context,
         lambda invocation: working.demo(
             invocation, keep=keep, gateways=gateways, seed=seed, messages=messages, as_json=as_json
@@ -128,7 +121,7 @@ def decode(
     """Show the rows and rejections one message would give. Nothing is written."""
     from ingest.commands import decoding  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(
+    finish(
         context,
         lambda invocation: decoding.decode_message(
             invocation, topic=topic, file=file, use_catalog=not no_catalog, as_json=as_json
@@ -138,10 +131,10 @@ def decode(
 
 @app.command()
 def config(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show every option's effective value and where it came from; secrets are masked."""
+    """Show each option's value and its source; secrets masked."""
     from ingest.commands import configuration  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, lambda invocation: configuration.show(invocation, as_json=as_json))
+    finish(context, lambda invocation: configuration.show(invocation, as_json=as_json))
 
 
 @dead_letters_app.command("list")
@@ -162,7 +155,7 @@ def dead_letters_list(
     """List messages that lost fields, newest first."""
     from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(
+    finish(
         context,
         lambda invocation: dead_letters.list_newest(
             invocation, reason=reason, topic=topic, since=since, until=until, limit=limit, as_json=as_json
@@ -180,7 +173,7 @@ def dead_letters_show(
     """Show one message: topic, rejected fields with their reasons, payload."""
     from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(
+    finish(
         context,
         lambda invocation: dead_letters.show(invocation, dead_letter_id=dead_letter_id, as_json=as_json),
     )
@@ -191,7 +184,7 @@ def schema_migrate(context: typer.Context, *, database: OnlyDatabase = None, as_
     """Apply the migrations that are pending."""
     from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, lambda invocation: schema.apply(invocation, only=database, as_json=as_json))
+    finish(context, lambda invocation: schema.apply(invocation, only=database, as_json=as_json))
 
 
 @schema_app.command("status")
@@ -199,7 +192,7 @@ def schema_status(context: typer.Context, *, database: OnlyDatabase = None, as_j
     """Show which migrations are applied; exit 1 when one is not."""
     from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, lambda invocation: schema.status(invocation, only=database, as_json=as_json))
+    finish(context, lambda invocation: schema.status(invocation, only=database, as_json=as_json))
 
 
 @schema_app.command("verify")
@@ -207,7 +200,7 @@ def schema_verify(context: typer.Context, *, database: OnlyDatabase = None, as_j
     """Compare the live tables with what the migrations make; exit 1 when something is missing."""
     from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(context, lambda invocation: schema.verify(invocation, only=database, as_json=as_json))
+    finish(context, lambda invocation: schema.verify(invocation, only=database, as_json=as_json))
 
 
 @schema_app.command("baseline")
@@ -223,7 +216,7 @@ def schema_baseline(
     """Adopt a live database: record migrations as done without running them."""
     from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
 
-    _end(
+    finish(
         context,
         lambda invocation: schema.baseline(
             invocation, database=database, version=at_version, as_json=as_json

@@ -289,7 +289,9 @@ def _validated(reading: _Reading) -> Settings:
                 place = "".join(
                     f"[{each}]" if isinstance(each, int) else f".{each}" for each in detail["loc"]
                 ).removeprefix(".")
-                reading.fault(option, _explained(option, detail), place=place)
+                # A list without its bad entries may be too short: that is no fault of its own.
+                if place != option or option not in reading.faulty:
+                    reading.fault(option, _explained(option, detail), place=place)
 
 
 def _check_files(settings: Settings, reading: _Reading) -> None:

@@ -4,25 +4,134 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ingest.commands.report import print_json, print_line, print_table
 from ingest.operate import catalog
+from ingest.operate.catalog import AliasKind, CatalogKind
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
+    from typing import Any
+    from uuid import UUID
 
     from ingest.commands.invocation import Invocation
+    from ingest.operate.catalog import ImportReport
+    from ingest.operate.catalog_rows import Registered
 
 
-def list_kind(invocation: Invocation, *, kind: catalog.CatalogKind, as_json: bool) -> int:
+def list_kind(invocation: Invocation, *, kind: str, as_json: bool) -> int:
     """Print every entry of one *kind*."""
-    dsn = invocation.settings("metadata").dsn("metadata")
-    entries = asyncio.run(catalog.list_catalog(dsn, kind))
+    entries = asyncio.run(catalog.list_catalog(_dsn(invocation), CatalogKind(kind)))
     if as_json:
         print_json({kind: entries})
     else:
         columns = list(entries[0]) if entries else []
         print_table(columns, [list(entry.values()) for entry in entries], empty=f"there are no {kind}")
+    return 0
+
+
+def add_tenant(
+    invocation: Invocation, *, name: str, prefix: str, email: str | None, company: str | None, as_json: bool
+) -> int:
+    """Register a tenant."""
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_tenant(dsn, name=name, prefix=prefix, email=email, company=company),
+        as_json=as_json,
+    )
+
+
+def add_greenhouse(
+    invocation: Invocation, *, tenant: str, code: str, name: str | None, timezone: str | None, as_json: bool
+) -> int:
+    """Register a greenhouse of a tenant."""
+    zone = catalog.DEFAULT_TIMEZONE if timezone is None else timezone
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_greenhouse(dsn, tenant=tenant, code=code, name=name, timezone=zone),
+        as_json=as_json,
+    )
+
+
+def add_sensor(
+    invocation: Invocation,
+    *,
+    tenant: str,
+    greenhouse: str,
+    sensor_type: str,
+    unit: str | None,
+    code: str | None,
+    device_id: str | None,
+    label: str | None,
+    name: str | None,
+    sensor_id: UUID | None,
+    expected_interval_s: int | None,
+    as_json: bool,
+) -> int:
+    """Register a sensor under the id its readings already have."""
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_sensor(
+            dsn,
+            tenant=tenant,
+            greenhouse=greenhouse,
+            sensor_type=sensor_type,
+            unit=unit,
+            code=code,
+            device_id=device_id,
+            label=label,
+            name=name,
+            sensor_id=sensor_id,
+            expected_interval_s=expected_interval_s,
+        ),
+        as_json=as_json,
+    )
+
+
+def add_alias(invocation: Invocation, *, kind: str, alias: str, name: str, as_json: bool) -> int:
+    """Make *alias* another name of a sensor type or unit."""
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_alias(dsn, kind=AliasKind(kind), alias=alias, name=name),
+        as_json=as_json,
+    )
+
+
+def import_file(invocation: Invocation, *, file: Path, dry_run: bool, as_json: bool) -> int:
+    """Write every entry of *file*, or none of them. Returns 1 when one is faulty."""
+    report = asyncio.run(catalog.import_catalog(_dsn(invocation), file, dry_run=dry_run))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print_import(report, dry_run=dry_run)
+    return 1 if report.faults else 0
+
+
+def _print_import(report: ImportReport, *, dry_run: bool) -> None:
+    for fault in report.faults:
+        print_line(fault)
+    kinds = sorted(report.added | report.already_there)
+    rows = [(kind, report.added[kind], report.already_there[kind]) for kind in kinds]
+    print_table(("kind", "new", "already there"), rows, empty="the file holds no entries")
+    if report.faults:
+        print_line(f"{len(report.faults)} faults: nothing was written")
+    elif dry_run:
+        print_line("dry run: nothing was written")
+
+
+def _dsn(invocation: Invocation) -> str:
+    return invocation.settings("metadata").dsn("metadata")
+
+
+def _add(
+    invocation: Invocation, add: Callable[[str], Coroutine[Any, Any, Registered]], *, as_json: bool
+) -> int:
+    registered = asyncio.run(add(_dsn(invocation)))
+    if as_json:
+        print_json(asdict(registered))
+    else:
+        outcome = "added" if registered.added else "already there"
+        print_line(f"{outcome}: {registered.kind} {registered.name} ({registered.id})")
     return 0

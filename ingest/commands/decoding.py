@@ -65,7 +65,9 @@ def decode_message(invocation: Invocation, *, topic: str, file: str, use_catalog
     if as_json:
         print_json(report)
     else:
-        _print(rows, rejections, decoded.nulls)
+        _print(rows, rejections)
+        noun = "readings" if catalog is None else "rows"
+        print_line(f"{len(rows)} {noun}, {len(rejections)} rejected, {decoded.nulls} null")
     return 1 if rejections else 0
 
 
@@ -123,7 +125,7 @@ def _iso(time_us: int) -> str:
     return (EPOCH + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
 
 
-def _print(rows: Sequence[dict[str, Any]], rejections: Sequence[Rejection], nulls: int) -> None:
+def _print(rows: Sequence[dict[str, Any]], rejections: Sequence[Rejection]) -> None:
     if rows:
         hidden = {"greenhouse_id", "tenant_id"}
         columns = [name for name in rows[0] if name not in hidden]
@@ -131,4 +133,3 @@ def _print(rows: Sequence[dict[str, Any]], rejections: Sequence[Rejection], null
     if rejections:
         print_line("rejected:")
         print_table(("field", "reason", "detail"), rejections, empty="nothing")
-    print_line(f"{len(rows)} rows, {len(rejections)} rejected, {nulls} null")

@@ -10,7 +10,9 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
 
 from ingest.addresses import without_passwords
 from ingest.errors import ConfigurationError, IngestError
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+"""The option every report has."""
 
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
@@ -46,7 +51,13 @@ class Invocation:
         return settings
 
 
-def run_to_exit_code(command: Callable[[], int], *, debug: bool) -> int:
+def finish(context: typer.Context, command: Callable[[Invocation], int]) -> NoReturn:
+    """Call *command* with the global options, and end with its exit code."""
+    invocation = context.find_object(Invocation) or Invocation()
+    raise typer.Exit(_exit_code(lambda: command(invocation), debug=invocation.debug))
+
+
+def _exit_code(command: Callable[[], int], *, debug: bool) -> int:
     """Call *command*; return its exit code, or the one its error stands for, with the error on stderr."""
     try:
         code = command()
@@ -67,7 +78,7 @@ def run_to_exit_code(command: Callable[[], int], *, debug: bool) -> int:
 
 def _explained(error: IngestError) -> str:
     if isinstance(error, ConfigurationError) and len(error.faults) > 1:
-        lines = [f"ingest: {len(error.faults)} faults in the configuration:"]
+        lines = [f"ingest: {len(error.faults)} faults:"]
         lines += [f"  {fault}" for fault in error.faults]
     else:
         lines = [f"ingest: {error}"]

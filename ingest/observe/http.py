@@ -26,10 +26,20 @@ MAX_HEAD_BYTES = 8192
 """Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
 
 MAX_CONNECTIONS = 32
-"""A scraper and two probes need three; more are answered 503, so that nobody can use up descriptors."""
+"""A scraper and two probes need three; more are closed unanswered, so that nobody uses up descriptors."""
 
 REQUEST_TIMEOUT_S = 5.0
 """For the request to arrive, and again for the answer to leave; probes give up sooner."""
+
+LINGER_TIMEOUT_S = 1.0
+"""For the rest of a request that was refused unread: closing on it would reset the answer away."""
+
+_UNREAD = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
+"""Answers that may leave a part of the request unread."""
 
 _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
@@ -101,18 +111,25 @@ class HttpServer:
         try:
             # A peer that breaks off, or says nothing for too long, gets no answer and no log line.
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                method, answer = await self._answer(reader)
-                head = _head(answer)
-                writer.write(head if method == "HEAD" else head + answer.body)
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    await writer.drain()
+                if len(self._connections) <= MAX_CONNECTIONS:
+                    await self._answer(reader, writer)
         finally:
             self._connections.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> tuple[str, _Answer]:
-        if len(self._connections) > MAX_CONNECTIONS:
-            return "GET", _plain(HTTPStatus.SERVICE_UNAVAILABLE)
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method, answer = await self._asked(reader)
+        head = _head(answer)
+        writer.write(head if method == "HEAD" else head + answer.body)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            await writer.drain()
+        if answer.status in _UNREAD:
+            writer.write_eof()
+            async with asyncio.timeout(LINGER_TIMEOUT_S):
+                while await reader.read(MAX_HEAD_BYTES):
+                    pass
+
+    async def _asked(self, reader: asyncio.StreamReader) -> tuple[str, _Answer]:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")

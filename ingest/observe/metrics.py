@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import prometheus_client as prometheus
 
 from ingest.model import REASONS, Reason
+from ingest.release import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -199,7 +199,7 @@ class Metrics:
         for each in CATALOGUE:
             self._create(each)
         build = self._gauges["ingest_build_info"]
-        build.labels(version=_version(), python=platform.python_version()).set(1)
+        build.labels(version=release(), python=platform.python_version()).set(1)
 
     def messages(self, *, received: int = 0, committed: int = 0, skipped: int = 0, ignored: int = 0) -> None:
         """Add to the ledger of messages."""
@@ -273,10 +273,3 @@ class Metrics:
 
 
 _LABELS = {each.name: each.label for each in CATALOGUE if each.label}
-
-
-def _version() -> str:
-    try:
-        return version("greenhouse-ingest")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"

@@ -51,7 +51,8 @@ create table iot.ingest_dead_letters (
 
 create index ingest_dead_letters_received_at_idx on iot.ingest_dead_letters (received_at);
 create index ingest_dead_letters_reasons_idx on iot.ingest_dead_letters using gin (reasons);
-create index ingest_dead_letters_topic_received_at_idx on iot.ingest_dead_letters (topic, received_at);
+-- Cut, since a topic may be 65 535 bytes long and an index entry 2 704 at most.
+create index ingest_dead_letters_topic_received_at_idx on iot.ingest_dead_letters (left(topic, 200), received_at);
 
 comment on table iot.ingest_dead_letters is
     'Messages that lost at least one field, one row each, written in the transaction of their good rows.';
@@ -82,10 +83,10 @@ create table iot.ingest_counters (
 
 comment on table iot.ingest_counters is
     'The two ledgers since the session was made. Messages: received = committed + skipped + ignored + in flight. '
-    'Readings: decoded = written + duplicate + rejected + null_values.';
+    'Readings: decoded = written + duplicate + rejected + null.';
 comment on column iot.ingest_counters.client_id is 'MQTT client id.';
 comment on column iot.ingest_counters.counter is
-    'received, committed, skipped, ignored (messages); decoded, written, duplicate, rejected, null_values (readings).';
+    'received, committed, skipped, ignored (messages); decoded, written, duplicate, rejected, null (readings).';
 comment on column iot.ingest_counters.value is 'Messages or readings, counted since the row was made.';
 comment on column iot.ingest_counters.updated_at is 'When value was last raised.';
 

@@ -11,6 +11,7 @@ import os
 import queue
 import subprocess
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -39,15 +40,7 @@ NOT_AUTHORIZED = 135
 class Party:
     """One MQTT 5 client with a persistent session; acknowledges what it receives only when told to."""
 
-    def __init__(
-        self,
-        broker: Mosquitto,
-        login: str | None,
-        password: str | None,
-        *,
-        client_id: str = "",
-        new: bool = True,
-    ) -> None:
+    def __init__(self, broker: Mosquitto, login: str | None, password: str | None, client_id: str) -> None:
         self.received: queue.SimpleQueue[MQTTMessage] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[list[ReasonCode]] = queue.SimpleQueue()
         self._client = Client(
@@ -66,7 +59,7 @@ class Party:
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's own
         expiry.SessionExpiryInterval = 3600
         expiry.ReceiveMaximum = 20_000
-        self._client.connect("127.0.0.1", broker.port, clean_start=new, properties=expiry)
+        self._client.connect("127.0.0.1", broker.port, clean_start=False, properties=expiry)
         self._client.loop_start()
         self.connected = self._answer()[0]
 
@@ -104,45 +97,54 @@ class Party:
 class Installation:
     """A running broker, and the passwords its logins were given."""
 
-    def __init__(self, directory: Path) -> None:
-        self._passwords = {"plant": ""}
-        run = {"SECRETS_DIR": str(directory), "PATH": os.environ["PATH"]}
-        script = ROOT / "deploy" / "make-secrets.sh"
-        for login in ("SARA", GREENHOUSE, "DEFAULT", "plant"):
-            output = subprocess.check_output([script, "gateway", login], env=run, text=True)
-            self._passwords[login] = output.rpartition(": ")[2].strip()
-        self._passwords[WORKER] = (directory / "broker_password").read_text().strip()
-        rights = directory / "acl"
-        everything = "user plant\ntopic readwrite #\n"
-        rights.write_text((ROOT / "config" / "mosquitto.acl").read_text() + everything)
+    def __init__(self, directory: Path, passwords: dict[str, str]) -> None:
+        self._passwords = passwords
+        logins, rights = directory / "mosquitto_passwords", directory / "rights.acl"
         self.broker = Mosquitto(
-            ROOT / "config" / "mosquitto.conf",
-            {"password_file": str(directory / "mosquitto_passwords"), "acl_file": str(rights)},
+            ROOT / "config" / "mosquitto.conf", {"password_file": str(logins), "acl_file": str(rights)}
         )
 
-    def join(self, login: str, *, client_id: str = "", new: bool = True) -> Party:
-        return Party(self.broker, login, self._passwords[login], client_id=client_id, new=new)
+    def join(self, login: str, client_id: str | None = None) -> Party:
+        """Connect as *login*, to the session *client_id*; without one, to a new session."""
+        return Party(self.broker, login, self._passwords[login], client_id or uuid.uuid4().hex)
 
 
 @pytest.fixture(scope="module")
-def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation(tmp_path_factory.mktemp("secrets"))
+def passwords(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The logins as deploy/make-secrets.sh makes them, and the rights as shipped plus the plant's."""
+    directory = tmp_path_factory.mktemp("secrets")
+    environment = {"SECRETS_DIR": str(directory), "PATH": os.environ["PATH"]}
+    given = {}
+    for login in ("SARA", GREENHOUSE, "DEFAULT", "plant"):
+        output = subprocess.check_output(
+            [ROOT / "deploy" / "make-secrets.sh", "gateway", login], env=environment, text=True
+        )
+        given[login] = output.rpartition(": ")[2].strip()
+    given[WORKER] = (directory / "broker_password").read_text().strip()
+    shipped = (ROOT / "config" / "mosquitto.acl").read_text()
+    (directory / "rights.acl").write_text(f"{shipped}\nuser plant\ntopic readwrite #\n")
+    return directory, given
+
+
+@pytest.fixture(scope="module")
+def shared_installation(passwords: tuple[Path, dict[str, str]]) -> Iterator[Installation]:
+    installation = Installation(*passwords)
     with installation.broker:
         yield installation
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    """One that a test may kill."""
-    installation = Installation(tmp_path)
+def installation(passwords: tuple[Path, dict[str, str]]) -> Iterator[Installation]:
+    """One that a test may stop or kill."""
+    installation = Installation(*passwords)
     with installation.broker:
         yield installation
 
 
 def test_nobody_enters_without_a_login(shared_installation: Installation) -> None:
-    with Party(shared_installation.broker, None, None) as anonymous:
+    with Party(shared_installation.broker, None, None, "anonymous") as anonymous:
         assert anonymous.connected.value == NOT_AUTHORIZED
-    with Party(shared_installation.broker, WORKER, "guessed") as impostor:
+    with Party(shared_installation.broker, WORKER, "guessed", "impostor") as impostor:
         assert impostor.connected.value == NOT_AUTHORIZED
 
 
@@ -190,12 +192,14 @@ def test_nobody_enters_without_a_login(shared_installation: Installation) -> Non
 def test_each_login_publishes_to_its_own_topics_only(
     shared_installation: Installation, login: str, own: list[str], not_own: list[str]
 ) -> None:
-    with shared_installation.join("plant") as plant, shared_installation.join(login) as party:
+    with shared_installation.join("plant") as plant:
         plant.subscribe("#")
-        refused = {topic: party.publish(topic) for topic in not_own}
-        assert refused == dict.fromkeys(not_own, NOT_AUTHORIZED)
-        for topic in own:
-            assert party.publish(topic) == 0, topic
+        for topic in not_own:
+            with shared_installation.join(login) as party:  # Mosquitto 2.0.11 hangs up after a refusal
+                assert party.publish(topic) == NOT_AUTHORIZED, topic
+        with shared_installation.join(login) as party:
+            for topic in own:
+                assert party.publish(topic) == 0, topic
         plant.publish("the/end")
         arrived = [plant.received.get(timeout=ANSWER_S).topic for _ in range(len(own) + 1)]
     assert arrived == [*own, "the/end"]
@@ -231,21 +235,21 @@ def test_the_worker_reads_the_sensor_topics_and_no_others(
 def test_more_than_the_default_thousand_wait_for_an_absent_worker_and_arrive_without_an_acknowledgement(
     shared_installation: Installation,
 ) -> None:
-    with shared_installation.join(WORKER, client_id="absent") as worker:
+    with shared_installation.join(WORKER, "absent") as worker:
         worker.subscribe("GREENHOUSE/#")
     with shared_installation.join("SARA") as gateway:
         gateway.publish_many("GREENHOUSE/SARA", 1500)
-    with shared_installation.join(WORKER, client_id="absent", new=False) as worker:
+    with shared_installation.join(WORKER, "absent") as worker:
         assert worker.take(1500) == [str(number) for number in range(1500)]
 
 
 def test_what_is_published_at_qos_0_waits_too(shared_installation: Installation) -> None:
-    with shared_installation.join(WORKER, client_id="absent-0") as worker:
+    with shared_installation.join(WORKER, "absent-0") as worker:
         worker.subscribe("GREENHOUSE/#")
     with shared_installation.join("SARA") as gateway:
         gateway.publish_many("GREENHOUSE/SARA", 50, qos=0)
         gateway.publish("GREENHOUSE/SARA", b"end")
-    with shared_installation.join(WORKER, client_id="absent-0", new=False) as worker:
+    with shared_installation.join(WORKER, "absent-0") as worker:
         assert worker.take(51) == [*map(str, range(50)), "end"]
 
 
@@ -257,21 +261,21 @@ def test_a_payload_above_the_workers_limit_still_arrives(shared_installation: In
 
 
 def test_a_killed_broker_loses_at_most_one_autosave_of_what_it_queued(installation: Installation) -> None:
-    with installation.join(WORKER, client_id="absent") as worker:
+    with installation.join(WORKER, "absent") as worker:
         worker.subscribe("GREENHOUSE/#")
     with installation.join("SARA") as gateway:
         gateway.publish_many("GREENHOUSE/SARA", 2500)
         installation.broker.kill9()
     installation.broker.start()
-    with installation.join(WORKER, client_id="absent", new=False) as worker:
+    with installation.join(WORKER, "absent") as worker:
         assert worker.take(1500) == [str(number) for number in range(1500)]
 
 
 def test_a_stopped_broker_loses_nothing(installation: Installation) -> None:
-    with installation.join(WORKER, client_id="absent") as worker:
+    with installation.join(WORKER, "absent") as worker:
         worker.subscribe("GREENHOUSE/#")
     with installation.join("SARA") as gateway:
         gateway.publish_many("GREENHOUSE/SARA", 300)
     installation.broker.restart()
-    with installation.join(WORKER, client_id="absent", new=False) as worker:
+    with installation.join(WORKER, "absent") as worker:
         assert worker.take(300) == [str(number) for number in range(300)]

@@ -75,7 +75,7 @@ readings = st.lists(
         st.integers(0, 3),
         st.none() | st.dictionaries(st.text(st.characters(), max_size=4), json_values, max_size=2),
     ),
-    max_size=12,
+    max_size=6,
 )
 scopes = st.one_of(
     st.none(),
@@ -89,7 +89,7 @@ scopes = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(scopes, readings, st.sampled_from(["quarantine", "flag", "accept"]))
 def test_never_raises_and_the_ledger_adds_up(
     scope: Scope | None, sent: list[Reading], policy: OutOfRange

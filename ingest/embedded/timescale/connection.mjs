@@ -174,6 +174,10 @@ export class Connection {
     this.#skipping = false
     if (this.session.holds(this)) await this.forward(await this.session.engine.run(sync()))
     else this.send(readyForQuery('I'))
+    this.#endSequence()
+  }
+
+  #endSequence() {
     this.#unsynced = false
     this.#bound = false
     this.#portals.clear()
@@ -189,6 +193,7 @@ export class Connection {
   }
 
   async #simple(sql) {
+    this.#endSequence() // a simple query ends an extended sequence as Sync does, and never skips
     const facts = classify(sql)
     if (facts.copyIn === 'refused') await this.refuse(REFUSED.copy)
     else if (facts.advisory === 'refused') await this.refuse(REFUSED.advisory)

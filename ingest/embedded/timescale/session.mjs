@@ -17,7 +17,7 @@ const REPORTED = [
 const REPORTED_AS = { datestyle: 'DateStyle', intervalstyle: 'IntervalStyle', timezone: 'TimeZone' }
 
 const SNAPSHOT = `
-  select name, setting from pg_settings
+  select lower(name), setting from pg_settings
   where source = 'session' and name not like 'transaction\\_%' and name not in ('role', 'session_authorization')
   union all select 'session_authorization', session_user where session_user <> 'postgres'
   union all select 'role', current_setting('role') where current_setting('role') <> 'none'`
@@ -46,13 +46,14 @@ export class Session {
     return this.#engine.status
   }
 
-  /** Makes *connection* known, with its startup settings in force and verified. Raises EngineError. */
+  /** Makes *connection* known, its startup settings checked; returns what it is told. Raises EngineError. */
   async join(connection) {
     this.#connections.add(connection)
     connection.defaults = new Map([...SERVER_DEFAULTS, ...connection.startupSettings])
     connection.settings = new Map(connection.defaults)
     await this.acquire(connection)
     try {
+      await this.learnSettings(connection, false) // '200ms' becomes 200, as the engine has it
       return await this.reported()
     } finally {
       this.release(connection)

@@ -1,0 +1,235 @@
+"""`ingest catalog list|add|import` on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+import asyncpg
+import pytest
+
+from ingest.errors import CheckFailed, ConfigurationError, Unavailable
+from ingest.migrate import Database, migrate
+from ingest.operate.catalog import (
+    CatalogKind,
+    add_alias,
+    add_greenhouse,
+    add_sensor,
+    add_tenant,
+    import_catalog,
+    list_catalog,
+)
+from ingest.operate.catalog_entries import AliasKind
+from tests.servers import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPLICIT = UUID("5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a")
+
+
+@pytest.fixture
+async def dsn(postgres_dsn: str) -> str:
+    await migrate(postgres_dsn, Database.METADATA)
+    return postgres_dsn
+
+
+@pytest.fixture
+async def house(dsn: str) -> UUID:
+    await add_tenant(dsn, name="Sara", prefix="SARA")
+    return UUID((await add_greenhouse(dsn, tenant="SARA", code="01", name="North")).id)
+
+
+async def test_the_same_again_is_already_there(dsn: str, house: UUID) -> None:
+    tenant = await add_tenant(dsn, name="Sara", prefix="SARA")
+    greenhouse = await add_greenhouse(dsn, tenant="SARA", code="01", name="North")
+    assert (tenant.added, greenhouse.added, greenhouse.id) == (False, False, str(house))
+    first, second = [
+        await add_sensor(
+            dsn, tenant="SARA", greenhouse="01", sensor_type="Humedad", unit="percent", label="HUM 1"
+        )
+        for _ in range(2)
+    ]
+    assert (first.added, second.added, first.id) == (True, False, second.id)
+    alias = [await add_alias(dsn, kind=AliasKind.UNIT, alias="grados", name="C") for _ in range(2)]
+    assert [entry.added for entry in alias] == [True, False]
+    assert (await add_alias(dsn, kind=AliasKind.SENSOR_TYPE, alias="wärme", name="temperatura")).id == "1"
+
+
+@pytest.mark.usefixtures("house")
+async def test_there_but_different(dsn: str) -> None:
+    await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="humidity", code="H1")
+    with pytest.raises(CheckFailed, match="name is 'Sara', not 'Sarah'"):
+        await add_tenant(dsn, name="Sarah", prefix="SARA")
+    with pytest.raises(CheckFailed, match="already exists"):
+        await add_tenant(dsn, name="Sara", prefix="OTHER")
+    with pytest.raises(CheckFailed, match="timezone is 'Europe/Madrid', not 'Europe/Lisbon'"):
+        await add_greenhouse(dsn, tenant="SARA", code="01", timezone="Europe/Lisbon")
+    with pytest.raises(CheckFailed, match="sensor_type is 'HUMIDITY', not 'CO2'"):
+        await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="co2", code="H1")
+    with pytest.raises(CheckFailed, match="already exists"):
+        await add_sensor(
+            dsn, tenant="SARA", greenhouse="01", sensor_type="humidity", code="H1", sensor_id=EXPLICIT
+        )
+    with pytest.raises(CheckFailed, match="already means °C, not °F"):
+        await add_alias(dsn, kind=AliasKind.UNIT, alias="celsius", name="°F")
+
+
+@pytest.mark.usefixtures("house")
+async def test_what_names_nothing(dsn: str) -> None:
+    with pytest.raises(CheckFailed, match="no tenant has the prefix NOBODY"):
+        await add_greenhouse(dsn, tenant="NOBODY", code="01")
+    with pytest.raises(CheckFailed, match="no greenhouse 02"):
+        await add_sensor(dsn, tenant="SARA", greenhouse="02", sensor_type="co2")
+    with pytest.raises(CheckFailed, match="no sensor type 'furlongs'"):
+        await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="furlongs")
+    with pytest.raises(CheckFailed, match="no unit 'furlong'"):
+        await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="co2", unit="furlong")
+    with pytest.raises(CheckFailed, match="lux does not measure CO2"):
+        await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="co2", unit="lux")
+    with pytest.raises(CheckFailed, match="no unit 'furlong'"):
+        await add_alias(dsn, kind=AliasKind.UNIT, alias="fl", name="furlong")
+    with pytest.raises(ConfigurationError, match="prefix"):
+        await add_tenant(dsn, name="lower", prefix="lower")
+
+
+@pytest.mark.parametrize(
+    ("names", "derived_from"),
+    [
+        ({"label": "HUMEDAD INVERNADERO-01", "code": "H1"}, "humedad_invernadero_01"),
+        ({"code": "DHT22-SARA01-HUM"}, "dht22_sara01_hum"),
+        ({"device_id": "ESP32 7"}, "esp32_7"),
+        ({}, "humidity"),
+    ],
+)
+async def test_sensor_keeps_the_id_it_had(
+    dsn: str, house: UUID, names: dict[str, str], derived_from: str
+) -> None:
+    registered = await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="humedad", **names)  # type: ignore[arg-type]  # a dict of keywords
+    assert UUID(registered.id) == uuid5(house, derived_from)
+
+
+@pytest.mark.usefixtures("house")
+async def test_explicit_id(dsn: str) -> None:
+    registered = await add_sensor(
+        dsn, tenant="SARA", greenhouse="01", sensor_type="co2", code="C", sensor_id=EXPLICIT
+    )
+    assert registered.id == str(EXPLICIT)
+    again = await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="co2", code="C")
+    assert (again.added, again.id) == (False, str(EXPLICIT))
+
+
+@pytest.mark.usefixtures("house")
+async def test_interval_needs_its_column(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    present = await connection.fetchval(
+        "select exists (select from information_schema.columns where table_schema = 'metadata'"
+        " and table_name = 'sensors' and column_name = 'expected_interval_s')"
+    )
+    sensor: dict[str, Any] = {"tenant": "SARA", "greenhouse": "01", "sensor_type": "co2"}
+    if not present:
+        with pytest.raises(CheckFailed, match="ingest schema migrate"):
+            await add_sensor(dsn, **sensor, expected_interval_s=10)
+        await connection.execute("alter table metadata.sensors add column expected_interval_s integer")
+    await connection.close()
+    assert (await add_sensor(dsn, **sensor, expected_interval_s=10)).added
+    assert not (await add_sensor(dsn, **sensor, expected_interval_s=10)).added
+    with pytest.raises(CheckFailed, match="expected_interval_s is 10, not 11"):
+        await add_sensor(dsn, **sensor, expected_interval_s=11)
+
+
+async def test_list(dsn: str, house: UUID) -> None:
+    await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="co2", label="CO2 1")
+    listed = {kind: await list_catalog(dsn, kind) for kind in CatalogKind}
+    json.dumps(list(listed.values()))
+    assert listed[CatalogKind.GREENHOUSES] == [
+        {
+            "id": str(house),
+            "tenant": "SARA",
+            "code": "01",
+            "name": "North",
+            "timezone": "Europe/Madrid",
+            "is_active": True,
+        }
+    ]
+    (sensor,) = listed[CatalogKind.SENSORS]
+    assert (sensor["greenhouse"], sensor["label"], sensor["unit"]) == ("01", "CO2 1", "ppm")
+    assert [row["name"] for row in listed[CatalogKind.TENANTS]] == ["Sara"]
+    assert (len(listed[CatalogKind.UNITS]), len(listed[CatalogKind.SENSOR_TYPES])) == (11, 11)
+    assert {"kind": "sensor-type", "alias": "TEMPERATURA", "name": "TEMPERATURE"} in listed[
+        CatalogKind.ALIASES
+    ]
+
+
+def document(**changes: object) -> str:
+    sensors = [{"sensor_type": "bodenfeuchte", "label": f"SOIL {number}", "unit": "%"} for number in range(3)]
+    return json.dumps(
+        {
+            "tenants": [
+                {
+                    "name": "Sara",
+                    "prefix": "SARA",
+                    "greenhouses": [{"code": "01", "sensors": sensors}, {"code": "02"}],
+                }
+            ],
+            "aliases": [{"kind": "sensor-type", "alias": "Bodenfeuchte", "name": "SOIL_MOISTURE"}],
+        }
+        | changes
+    )
+
+
+async def test_import(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.json"
+    path.write_text(document(), encoding="utf-8")
+    tried = await import_catalog(dsn, path, dry_run=True)
+    assert (tried.faults, tried.written, tried.added.total()) == ([], False, 7)
+    assert await list_catalog(dsn, CatalogKind.TENANTS) == []
+    report = await import_catalog(dsn, path)
+    assert (report.faults, report.written) == ([], True)
+    assert report.added == {"tenant": 1, "greenhouse": 2, "alias": 1, "sensor": 3}
+    again = await import_catalog(dsn, path)
+    assert (again.written, again.added.total(), again.already_there.total()) == (True, 0, 7)
+    assert len(await list_catalog(dsn, CatalogKind.SENSORS)) == 3
+
+
+async def test_import_lists_every_fault_and_writes_nothing(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.json"
+    house = {"tenant": "SARA", "greenhouse": "01"}
+    sensors = [
+        house | {"sensor_type": "furlongs"},
+        house | {"sensor_type": "co2", "greenhouse": "09"},
+        house | {"sensor_type": "co2", "code": "A", "sensor_id": str(EXPLICIT)},
+        house | {"sensor_type": "co2", "code": "A", "sensor_id": str(UUID(int=1))},
+        house | {"colour": "red"},
+    ]
+    path.write_text(document(sensors=sensors), encoding="utf-8")
+    report = await import_catalog(dsn, path)
+    assert [fault.split(": ")[0] for fault in report.faults] == [
+        "sensors[4].sensor_type",
+        "sensors[4].colour",
+        "sensors[0]",
+        "sensors[1]",
+        "sensors[3]",
+    ]
+    assert not report.written
+    assert await list_catalog(dsn, CatalogKind.TENANTS) == []
+
+
+async def test_import_csv(dsn: str, house: UUID, tmp_path: Path) -> None:
+    path = tmp_path / "sensors.csv"
+    path.write_text(
+        "tenant,greenhouse,sensor_type,code,device_id\nSARA,01,TEMPERATURE,T1,ESP-1\nSARA,01,HUMIDITY,H1,ESP-1\n",
+        encoding="utf-8",
+    )
+    report = await import_catalog(dsn, path)
+    assert (report.faults, report.added) == ([], {"sensor": 2})
+    assert [row["id"] for row in await list_catalog(dsn, CatalogKind.SENSORS)] == [
+        str(uuid5(house, "h1")),
+        str(uuid5(house, "t1")),
+    ]
+
+
+async def test_no_database() -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        await list_catalog(f"postgresql://postgres@127.0.0.1:{free_port()}/none", CatalogKind.UNITS)
