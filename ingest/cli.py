@@ -93,7 +93,7 @@ def demo(
     ] = False,
     gateways: Annotated[int, typer.Option(min=1, max=1000, help="Simulated gateways.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of what they publish.")] = 1,
-    messages: Annotated[int, typer.Option(min=1, help="Messages in all.")] = 20_000,
+    messages: Annotated[int, typer.Option(min=1, help="Messages in all.")] = 6_000,
     as_json: Json = False,
 ) -> None:
     """Show it all on this machine: embedded servers, gateways, worker."""

@@ -72,6 +72,10 @@ class Intake:
         self.payload_bytes -= batch.payload_bytes
         return batch
 
+    def is_outdated(self, batch: Batch) -> bool:
+        """Whether a newer catalog came after a name of *batch* was found unknown."""
+        return bool(batch.curable) and batch.catalog_version != self.resolver.catalog.version
+
     def look_again(self, batch: Batch) -> Batch:
         """Decode and resolve the curable messages of *batch* again, under the catalog of today."""
         revised = Batch(batch_id=batch.batch_id)
@@ -115,4 +119,6 @@ class Intake:
         )
         missed = missed_names(resolved)
         if missed:
+            if not batch.curable:
+                batch.catalog_version = self.resolver.catalog.version
             batch.curable[index] = missed

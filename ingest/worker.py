@@ -223,8 +223,10 @@ class Worker:
                 self._drained.set()
 
     async def _commit(self, batch: Batch) -> None:
-        if batch.curable and await self._loader.refresh_on_miss(frozenset().union(*batch.curable.values())):
-            batch = self._intake.look_again(batch)
+        if batch.curable:
+            await self._loader.refresh_on_miss(frozenset().union(*batch.curable.values()))
+            if self._intake.is_outdated(batch):  # by this refresh, or by a NOTIFY since it arrived
+                batch = self._intake.look_again(batch)
         ledger = self._link.ledger
         entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
         skips, self._unrecorded_skips = self._unrecorded_skips, 0

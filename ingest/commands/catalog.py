@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ingest.commands.report import print_json, print_line, print_table
 from ingest.operate import catalog
-from ingest.operate.catalog import AliasKind, CatalogKind
+from ingest.operate.catalog import CatalogKind
+from ingest.operate.catalog_entries import DEFAULT_TIMEZONE, AliasKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -47,7 +48,7 @@ def add_greenhouse(
     invocation: Invocation, *, tenant: str, code: str, name: str | None, timezone: str | None, as_json: bool
 ) -> int:
     """Register a greenhouse of a tenant."""
-    zone = catalog.DEFAULT_TIMEZONE if timezone is None else timezone
+    zone = DEFAULT_TIMEZONE if timezone is None else timezone
     return _add(
         invocation,
         lambda dsn: catalog.add_greenhouse(dsn, tenant=tenant, code=code, name=name, timezone=zone),

@@ -41,13 +41,17 @@ class Invocation:
     config: Path | None = None
     debug: bool = False
 
-    def settings(self, *require: Literal["metadata", "timeseries"]) -> Settings:
-        """Read the settings, with the DSNs this command *require*s, and set up the logs they ask for."""
+    def settings(self, *require: Literal["metadata", "timeseries"], worker: bool = False) -> Settings:
+        """Read the settings, with the DSNs this command *require*s, and set up the logs.
+
+        The *worker* logs as the settings say; a report says itself what was not well.
+        """
         from ingest.configuration import load_settings  # noqa: PLC0415 (pydantic; `--help` needs none)
         from ingest.observe.logs import configure  # noqa: PLC0415 (structlog, as above)
 
         settings = load_settings(self.config, require=require)
-        configure("debug" if self.debug else settings.observe.log_level, settings.observe.log_format)
+        level = settings.observe.log_level if worker else "error"
+        configure("debug" if self.debug else level, settings.observe.log_format)
         return settings
 
 
@@ -64,7 +68,7 @@ def _exit_code(command: Callable[[], int], *, debug: bool) -> int:
         sys.stdout.flush()
     except IngestError as error:
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(printable_lines(without_passwords(traceback.format_exc())) + "\n")
         sys.stderr.write(_explained(error))
         return error.exit_code
     except KeyboardInterrupt:

@@ -34,7 +34,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     for row in rows:
         table.add_row(*(Text("" if cell is None else printable(str(cell)), overflow="fold") for cell in row))
     if table.row_count:
-        _console().print(table)
+        console = _console()
+        with console.capture() as capture:
+            console.print(table)
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
     else:
         print_line(empty)
 

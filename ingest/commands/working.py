@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ingest.commands.report import print_json, print_table
+from ingest.observe.logs import configure
 
 if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
@@ -15,7 +16,7 @@ def run(invocation: Invocation) -> int:
     """Run the worker; it installs its own signal handlers and returns its exit code."""
     from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
 
-    return asyncio.run(worker.run(invocation.settings("metadata", "timeseries")))
+    return asyncio.run(worker.run(invocation.settings("metadata", "timeseries", worker=True)))
 
 
 def check(invocation: Invocation, *, as_json: bool) -> int:
@@ -39,5 +40,5 @@ def demo(
     """Run the demonstration; needs no configuration and no server."""
     from ingest.demo import run_demo  # noqa: PLC0415 (as above)
 
-    _ = invocation
+    configure("debug" if invocation.debug else "warning")
     return asyncio.run(run_demo(keep=keep, gateways=gateways, seed=seed, messages=messages, as_json=as_json))

@@ -85,9 +85,6 @@ class Child:
         except TimeoutError:
             self._process.kill()
             self._ended.result(STOP_TIMEOUT_S)
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
 
     async def wait_ended(self) -> None:
         """Return once it has ended because of `stop`; raise `EmbeddedError` if it ended by itself."""
@@ -100,15 +97,16 @@ class Child:
         return "\n".join([f"{self._what} {happened}", *(f"  {line}" for line in self._lines)])
 
     def _watch(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None  # noqa: S101 -- for the type checker: all three are pipes
+        assert process.stdin is not None  # noqa: S101 -- for the type checker: all three are pipes
+        assert process.stdout is not None  # noqa: S101 -- as above
         assert process.stderr is not None  # noqa: S101 -- as above
         errors = threading.Thread(target=self._keep, args=(process.stderr,), daemon=True)
         errors.start()
-        with process.stdout:
+        with process.stdin, process.stdout:
             for line in process.stdout:
                 self._read(line.rstrip())
-        errors.join()
-        code = process.wait()
+            errors.join()
+            code = process.wait()
         if not self._ready.done():
             self._ready.set_exception(EmbeddedError(self._text(f"did not start (exit code {code})")))
         self._ended.set_result(code)

@@ -80,17 +80,20 @@ class Session:
         settings: BrokerSettings,
         *,
         version: MqttVersion,
+        keep: bool = True,
         on_deliveries: Callable[[list[Delivery]], None],
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
     ) -> None:
         """Prepare a connection to *address*; nothing touches the network before `open`.
 
-        Raises ConnectionLost when the TLS files cannot be used.
+        With *keep* false the session starts clean and ends with the connection. Raises
+        ConnectionLost when the TLS files cannot be used.
         """
         self._address = address
         self._settings = settings
         self._mqtt5 = version == "5"
+        self._keep = keep
         self._on_deliveries = on_deliveries
         self._on_ping = on_ping
         self._on_pong = on_pong
@@ -138,6 +141,7 @@ class Session:
             raise ConnectionLost(f"cannot connect to {host}:{port}: {error}") from error
         self._transport = self._client.transport_made
         self._client.on_socket_register_write = self._on_paho_writes
+        self._client.on_socket_close = self._unregister
         self._write()
         self.resume()
         self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._on_misc)
@@ -222,7 +226,7 @@ class Session:
 
     def resume(self) -> None:
         """Read again."""
-        if not self._reading and self._transport is not None and not self.closed.done():
+        if not self._reading and self._transport is not None and not self._transport.closed:
             self._reading = True
             self._loop.add_reader(self._transport.fileno(), self._on_readable)
             self._loop.call_soon(self._on_readable)  # TLS may hold bytes the selector cannot see
@@ -308,12 +312,16 @@ class Session:
         for answer in self._answers.values():
             if not answer.done():
                 answer.cancel()
-        transport = self._transport
-        if transport is not None:
-            if (descriptor := transport.fileno()) >= 0:
-                self._loop.remove_reader(descriptor)
-                self._loop.remove_writer(descriptor)
-            transport.close()
+        self._unregister()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _unregister(self, *_: object) -> None:
+        """Take the socket out of the event loop while its descriptor is still ours."""
+        self._reading = False
+        if self._transport is not None and (descriptor := self._transport.fileno()) >= 0:
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
 
     # paho
 
@@ -323,7 +331,7 @@ class Session:
         client = _PahoClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
-            clean_session=None if self._mqtt5 else False,
+            clean_session=None if self._mqtt5 else not self._keep,
             protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
             transport="tcp" if address.websocket_path is None else "websockets",
             reconnect_on_failure=False,
@@ -356,9 +364,11 @@ class Session:
         settings = self._settings
         if self._mqtt5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = settings.session_expiry_s
+            properties.SessionExpiryInterval = settings.session_expiry_s if self._keep else 0
             properties.ReceiveMaximum = settings.receive_maximum
-            self._client.connect(host, port, settings.keepalive_s, clean_start=False, properties=properties)
+            self._client.connect(
+                host, port, settings.keepalive_s, clean_start=not self._keep, properties=properties
+            )
         else:
             self._client.connect(host, port, settings.keepalive_s)
 

@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
+import orjson
+
 from ingest.labels import normalise_label
 from ingest.resolve.names import sensor_type_key, unit_key
 
@@ -112,9 +114,9 @@ class Catalog:
         """
         units, sensor_types = sorted(units), sorted(sensor_types)
         unit_aliases, sensor_type_aliases = sorted(unit_aliases), sorted(sensor_type_aliases)
-        tenants = sorted(tenants, key=lambda tenant: tenant.tenant_id)
-        greenhouses = sorted(greenhouses, key=lambda greenhouse: greenhouse.greenhouse_id)
-        sensors = sorted(sensors, key=lambda sensor: sensor.sensor_id)
+        tenants = sorted(tenants, key=lambda tenant: tenant.tenant_id.int)
+        greenhouses = sorted(greenhouses, key=lambda greenhouse: greenhouse.greenhouse_id.int)
+        sensors = sorted(sensors, key=lambda sensor: sensor.sensor_id.int)
         units_by_id = {unit.unit_id: unit for unit in units}
         types_by_id = {sensor_type.sensor_type_id: sensor_type for sensor_type in sensor_types}
         types_by_key = {sensor_type_key(sensor_type.name): sensor_type for sensor_type in sensor_types}
@@ -125,13 +127,10 @@ class Catalog:
             units_by_alias.setdefault(unit_key(alias), units_by_id[unit_id])
         for unit in units:
             units_by_alias.setdefault(unit_key(unit.symbol), unit)
-        digest = hashlib.blake2b(digest_size=8)
-        for rows in (units, sensor_types, unit_aliases, sensor_type_aliases, tenants, greenhouses, sensors):
-            digest.update(str(len(rows)).encode())
-            for row in rows:
-                digest.update(repr(tuple(row)).encode())
+        tables = (units, sensor_types, unit_aliases, sensor_type_aliases, tenants, greenhouses, sensors)
+        content = orjson.dumps([[tuple(row) for row in rows] for rows in tables])
         return cls(
-            version=digest.hexdigest(),
+            version=hashlib.blake2b(content, digest_size=8).hexdigest(),
             units=units_by_id,
             sensor_types=types_by_id,
             tenants={tenant.tenant_id: tenant for tenant in tenants},

@@ -72,7 +72,7 @@ class Resolver:
         """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
 
         ``decoded.rejections`` are not copied. Never blocks. Known names take 0.7 µs for a message of
-        one reading and 9 µs for a flat map of 22, a name not seen before 25 µs (CPython 3.11).
+        one reading and 9 µs for a flat map of 22, a name not seen before some 30 µs (CPython 3.11).
         """
         scope = decoded.scope
         readings = decoded.readings

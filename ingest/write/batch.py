@@ -70,6 +70,8 @@ class Batch:
     """By message index; only where a rejection wants it."""
     curable: dict[int, frozenset[str]] = field(default_factory=dict)
     """By message index, the names the catalog did not know: worth a second look before the COMMIT."""
+    catalog_version: str | None = None
+    """The catalog under which the first of them was unknown."""
     payload_bytes: int = 0
     nulls: int = 0
     ignored: int = 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from ingest.operate.dead_letters import list_dead_letters
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.servers import PostgresCluster, free_port
 
@@ -236,6 +237,24 @@ def test_an_unreachable_database_is_one_line_and_exit_1(ingest: CommandLine) -> 
     assert "catalog cannot be read" in done.stderr
 
 
+def test_check_says_what_is_missing_and_exits_1(ingest: CommandLine) -> None:
+    nobody = free_port()
+    environment = {
+        "INGEST_BROKER_URL": f"mqtt://127.0.0.1:{nobody}",
+        "INGEST_METADATA_DSN": f"postgresql://u:{SECRET}@127.0.0.1:{nobody}/x",
+        "INGEST_TIMESERIES_DSN": f"postgresql://u:{SECRET}@127.0.0.1:{nobody}/x",
+    }
+    done = ingest("check", "--json", environment=environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = report(done)
+    assert found["ok"] is False
+    assert {each["name"]: each["ok"] for each in found["checks"]}["broker"] is False
+    table = ingest("check", environment=environment)
+    assert table.returncode == 1
+    assert "FAILED" in table.stdout
+    assert SECRET not in done.stdout + table.stdout
+
+
 def test_debug_adds_the_traceback(ingest: CommandLine) -> None:
     dsn = f"postgresql://127.0.0.1:{free_port()}/x"
     done = subprocess.run(
@@ -319,17 +338,17 @@ def test_decode_resolves_with_the_catalog(ingest: CommandLine, cluster: Postgres
     )
     assert [each["reason"] for each in found["rejections"]] == ["out_of_range", "unknown_sensor_type"]
     assert found["catalog"]["greenhouses"] == 1
-    assert (
-        ingest("decode", "--topic", "GREENHOUSE/SARA/01", stdin=payload, environment=environment).returncode
-        == 1
-    )
+    table = ingest("decode", "--topic", "GREENHOUSE/SARA/01", stdin=payload, environment=environment)
+    assert (table.returncode, table.stderr) == (1, "")
+    assert "1 rows, 2 rejected, 0 null" in table.stdout
 
 
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 INSERT = """
     insert into iot.ingest_dead_letters
-        (received_at, client_id, topic, payload, payload_bytes, payload_sha256, rejected, reasons, rejected_count)
+        (received_at, client_id, topic, payload, payload_bytes, payload_sha256, rejected, reasons,
+         rejected_count)
     values ($1, 'c', $2, $3, $4, $5, $6, $7, $8)
 """
 
@@ -361,6 +380,21 @@ async def fill(dsn: str) -> None:
         await connection.close()
 
 
+async def filters_narrow(dsn: str) -> None:
+    async def topics(**conditions: Any) -> list[str]:  # noqa: ANN401 (the function's own arguments)
+        return [each.topic for each in await list_dead_letters(dsn, limit=10, **conditions)]
+
+    assert await topics(reason="bad_payload") == ["GREENHOUSE/SARA/01"]
+    assert await topics(topic="GREENHOUSE/SARA") == ["GREENHOUSE/SARA"]
+    assert await topics(topic="GREENHOUSE/SARA/#") == ["GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
+    assert await topics(topic="GREENHOUSE/+") == ["GREENHOUSE/SARA"]
+    assert await topics(topic="a.b/+") == ["a.b/c"]
+    assert await topics(topic="a+b/#") == []
+    assert await topics(topic="#") == await topics() == ["a.b/c", "GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
+    assert await topics(since=RECEIVED + timedelta(hours=1)) == ["a.b/c", "GREENHOUSE/SARA/01"]
+    assert await topics(until=RECEIVED + timedelta(hours=1)) == ["GREENHOUSE/SARA"]
+
+
 def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster: PostgresCluster) -> None:
     dsn = cluster.create_database()
     environment = {"INGEST_TIMESERIES_DSN": dsn}
@@ -369,22 +403,15 @@ def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster
     assert "ingest schema migrate" in missing.stderr
     asyncio.run(fill(dsn))
 
-    def topics(*arguments: str) -> list[str]:
-        done = ingest("dead-letters", "list", "--json", *arguments, environment=environment)
-        assert done.returncode == 0, done.stderr
-        return [each["topic"] for each in report(done)["dead_letters"]]
-
-    assert topics() == ["a.b/c", "GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
-    assert topics("--reason", "bad_payload") == ["GREENHOUSE/SARA/01"]
-    assert topics("--topic", "GREENHOUSE/SARA") == ["GREENHOUSE/SARA"]
-    assert topics("--topic", "GREENHOUSE/SARA/#") == ["GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
-    assert topics("--topic", "GREENHOUSE/+") == ["GREENHOUSE/SARA"]
-    assert topics("--topic", "a.b/+") == ["a.b/c"]
-    assert topics("--topic", "a+b/#") == []
-    assert topics("--topic", "#") == topics()
-    assert topics("--since", "2026-03-01T13:00:00Z") == ["a.b/c", "GREENHOUSE/SARA/01"]
-    assert topics("--until", "2026-03-01T13:00:00") == ["GREENHOUSE/SARA"]
-    assert topics("--since", "1s") == []
+    listed = report(ingest("dead-letters", "list", "--json", environment=environment))
+    topics = [each["topic"] for each in listed["dead_letters"]]
+    assert topics == ["a.b/c", "GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
+    one = ingest(
+        "dead-letters", "list", "--json", "--reason", "bad_payload", "--topic", "GREENHOUSE/#", "--until",
+        "2026-03-01T13:00:01", "--since", "2026-03-01T13:00:00Z", environment=environment,
+    )  # fmt: skip
+    assert [each["topic"] for each in report(one)["dead_letters"]] == ["GREENHOUSE/SARA/01"]
+    asyncio.run(filters_narrow(dsn))
     limited = ingest("dead-letters", "list", "--limit", "2", "--json", environment=environment)
     assert (len(report(limited)["dead_letters"]), report(limited)["more"]) == (2, True)
     table = ingest("dead-letters", "list", environment=environment)

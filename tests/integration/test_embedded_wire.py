@@ -120,15 +120,16 @@ def test_encryption_is_declined_and_the_server_introduces_itself(database: Embed
     with Wire(database.port) as wire:
         wire.send(packed(b"", struct.pack("!i", SSL_REQUEST)))
         assert wire.receive(1) == b"N"
-        wire.start(options=r"-c search_path=a\ b --lock_timeout=7s", application_name="introduced")
+        wire.start(options=r"-c application_name=two\ words --lock-timeout=7s", timezone="Europe/Madrid")
         welcome = wire.until(b"Z")
         assert welcome[0] == (b"R", struct.pack("!i", 0))
         told = dict(body.decode().split("\0")[:2] for kind, body in welcome if kind == b"S")
         assert told["server_version"] == "17.5"
-        assert told["application_name"] == "introduced"
+        assert told["application_name"] == "two words"
+        assert told["TimeZone"] == "Europe/Madrid"
         assert told["integer_datetimes"] == told["standard_conforming_strings"] == "on"
-        wire.send(query("show search_path; show lock_timeout"))
-        assert [body[6:] for kind, body in wire.until(b"Z") if kind == b"D"] == [b"a b", b"7s"]
+        wire.send(query("show application_name; show lock_timeout"))
+        assert [body[6:] for kind, body in wire.until(b"Z") if kind == b"D"] == [b"two words", b"7s"]
 
 
 def test_a_request_to_cancel_is_closed_without_an_answer(database: EmbeddedDatabase) -> None:
@@ -312,5 +313,5 @@ def test_two_processes_at_once_install_once(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_an_error_with_the_servers_own_words(database: EmbeddedDatabase) -> None:
-    with pytest.raises(EmbeddedError, match="did not start \\(exit code 2\\)\n  cannot listen on 127.0.0.1"):
+    with pytest.raises(EmbeddedError, match=r"did not start \(exit code 2\)\n  cannot listen on 127.0.0.1"):
         EmbeddedDatabase(port=database.port).start_blocking()

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 from ingest.settings import Settings
-from tests.servers import free_port
+from tests.dockerfile import instructions
 
 ROOT = Path(__file__).parents[2]
-
-
-def instructions() -> list[tuple[str, str]]:
-    """Return (instruction, arguments) in order; comments gone, continued lines joined."""
-    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line]
 
 
 def of(name: str) -> list[str]:
@@ -82,46 +70,7 @@ def test_it_starts_the_worker_and_stops_it_as_it_wants_to_be_stopped() -> None:
     assert of("ENTRYPOINT") == ['["ingest"]']
     assert of("CMD") == ['["run"]']
     assert of("STOPSIGNAL") == ["SIGTERM"]
-    done = subprocess.run(
-        [sys.executable, "-m", "ingest", "run", "--help"], check=True, capture_output=True, cwd=ROOT
-    )
-    assert done.stdout
 
 
 def test_the_port_exposed_is_the_default() -> None:
     assert of("EXPOSE") == [str(Settings().observe.http_port)]
-
-
-def health_check() -> list[str]:
-    [arguments] = of("HEALTHCHECK")
-    command: list[str] = json.loads(arguments.partition("CMD ")[2])
-    return [sys.executable, *command[1:]]
-
-
-@pytest.mark.parametrize(("status", "exit_code"), [("200 OK", 0), ("503 Service Unavailable", 1)])
-def test_the_health_check_asks_the_process(status: str, exit_code: int) -> None:
-    port = free_port()
-    server = (
-        "import socket\n"
-        f"s = socket.create_server(('127.0.0.1', {port}))\n"
-        "print('ready', flush=True)\n"
-        "c, _ = s.accept()\n"
-        "head = c.recv(4096)\n"
-        f"c.sendall(b'HTTP/1.1 {status}\\r\\nContent-Length: 0\\r\\n\\r\\n' if b'GET /healthz ' in head else b'')\n"
-        "c.recv(1)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", server], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        done = subprocess.run(health_check(), check=False, env={"INGEST_OBSERVE__HTTP_PORT": str(port)})
-    assert done.returncode == exit_code
-
-
-def test_the_health_check_fails_when_nobody_answers() -> None:
-    done = subprocess.run(
-        health_check(),
-        check=False,
-        capture_output=True,
-        env={"INGEST_OBSERVE__HTTP_PORT": str(free_port())},
-    )
-    assert done.returncode == 1

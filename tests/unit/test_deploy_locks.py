@@ -28,7 +28,7 @@ def locked(name: str) -> dict[str, Version]:
     """Return package -> version of requirements/<name>.txt, having seen that each has its hashes."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     entries = re.sub(r"\\\n\s*", "", text).splitlines()
-    found = {}
+    found: dict[str, Version] = {}
     for entry in entries:
         if entry.startswith("#"):
             continue
@@ -56,7 +56,9 @@ def test_what_pyproject_asks_for_is_locked_at_a_version_it_allows(name: str) -> 
 @every_lock
 def test_no_address_or_path_is_in_a_lock(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
-    assert not re.search(r"://|--find-links|--index|--extra-index|^-|/", text.partition("\n")[2], re.MULTILINE)
+    assert not re.search(
+        r"://|--find-links|--index|--extra-index|^-|/", text.partition("\n")[2], re.MULTILINE
+    )
 
 
 def test_the_locks_agree_so_that_one_environment_takes_them_all() -> None:

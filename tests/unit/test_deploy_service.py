@@ -10,6 +10,25 @@ from ingest.errors import ConfigurationError
 from ingest.settings import Settings, option_names
 
 UNIT = Path(__file__).parents[2] / "deploy" / "greenhouse-ingest.service"
+HARDENED = [
+    "DynamicUser",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "NoNewPrivileges",
+    "PrivateDevices",
+    "PrivateTmp",
+    "PrivateUsers",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+]
 
 
 def service() -> dict[str, list[str]]:
@@ -26,12 +45,7 @@ def service() -> dict[str, list[str]]:
 
 def test_it_is_hardened() -> None:
     options = service()
-    for name in (
-        "DynamicUser", "LockPersonality", "MemoryDenyWriteExecute", "NoNewPrivileges", "PrivateDevices",
-        "PrivateTmp", "PrivateUsers", "ProtectClock", "ProtectControlGroups", "ProtectHome", "ProtectHostname",
-        "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "RestrictNamespaces",
-        "RestrictRealtime", "RestrictSUIDSGID",
-    ):  # fmt: skip
+    for name in HARDENED:
         assert options[name] == ["yes"], name
     assert options["ProtectSystem"] == ["strict"]
     assert options["CapabilityBoundingSet"] == [""]

@@ -4,12 +4,12 @@
 
 import { message, query, readCstring } from './wire.mjs'
 
-/** Runs *sql* for *connection*; *copy* is what sql.mjs found. The table is looked at when the data is there. */
+/** Runs *sql* for *connection*; *copy* is what sql.mjs found. A missing table shows when the data is there. */
 export async function copyIn(connection, sql, copy) {
   const { engine } = connection.session
   // In a failed transaction block the engine refuses it before it comes to the trap.
   if (engine.status === 'E') return await connection.forward(await engine.run(query(sql)))
-  // No column formats follow: which columns there are is known to the engine alone, and clients do not ask.
+  // No column formats follow: only the engine knows the columns, and clients do not ask.
   connection.send(message('G', Buffer.from([copy.binary ? 1 : 0, 0, 0])))
   const chunks = []
   for (let next = await connection.next(); next !== null && next.type !== 'X'; next = await connection.next()) {

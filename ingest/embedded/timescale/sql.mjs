@@ -7,7 +7,7 @@
 const QUOTED = /--[^\n]*|\/\*[\s\S]*?\*\/|\$([A-Za-z_]\w*)?\$[\s\S]*?\$\1\$|(?<![\w"])[eE]'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"/g
 
 /** *sql* in lower case, of the same length, with comments and the inside of quotes blanked. */
-export function mask(sql) {
+function mask(sql) {
   const blanked = sql.replace(QUOTED, (text) => {
     if (text.startsWith('--') || text.startsWith('/*')) return ' '.repeat(text.length)
     if (text.startsWith('"')) return '"' + 'x'.repeat(text.length - 2) + '"'
@@ -119,10 +119,13 @@ function splitArguments(sql, masked, from, to) {
 }
 
 /** The name an identifier in a statement means: folded to lower case unless quoted. */
-export function identifier(text) {
+function identifier(text) {
   return text.startsWith('"') ? text.slice(1, -1).replaceAll('""', '"') : text.toLowerCase()
 }
 
 export const quoteIdentifier = (name) => `"${name.replaceAll('"', '""')}"`
 
-export const quoteLiteral = (text) => (text.includes('\\') ? ' E' : '') + `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+export function quoteLiteral(text) {
+  const inside = text.replaceAll('\\', '\\\\').replaceAll("'", "''")
+  return (text.includes('\\') ? ' E' : '') + `'${inside}'`
+}

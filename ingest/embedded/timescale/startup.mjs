@@ -38,7 +38,9 @@ async function welcome(connection, { minor, parameters }, password) {
   }
   for (const [name, value] of parameters) {
     if (name === 'options') for (const [key, set] of readOptions(value)) connection.startupSettings.set(key, set)
-    else if (!NOT_SETTINGS.has(name) && !extensions.includes(name)) connection.startupSettings.set(name.toLowerCase(), value)
+    else if (!NOT_SETTINGS.has(name) && !extensions.includes(name)) {
+      connection.startupSettings.set(name.toLowerCase(), value)
+    }
   }
   if (password !== undefined && !(await authenticate(connection, password))) return false
   connection.reported = await connection.session.join(connection)
@@ -61,7 +63,7 @@ async function authenticate(connection, password) {
 }
 
 /** The settings in `options`: `-c name=value`, `-cname=value` or `--name=value`, a backslash escapes. */
-export function readOptions(text) {
+function readOptions(text) {
   const words = (text.match(/(?:\\[\s\S]|\S)+/g) ?? []).map((word) => word.replace(/\\([\s\S])/g, '$1'))
   const settings = []
   for (let i = 0; i < words.length; i++) {

@@ -73,7 +73,7 @@ export function message(type, ...parts) {
 
 export const cstring = (text) => Buffer.from(text + '\0', 'utf8')
 
-export function int16(value) {
+function int16(value) {
   const bytes = Buffer.alloc(2)
   bytes.writeInt16BE(value)
   return bytes
@@ -105,7 +105,7 @@ export function readStartup(body) {
   return { minor: body.readInt32BE(0) & 0xffff, parameters }
 }
 
-/** Bind: both names, `values` (everything up to the result formats), `tail` (with them), and the first result format. */
+/** Bind: both names, `values` (up to the result formats), `tail` (with them), the first result format. */
 export function readBind(body) {
   const [portal, statementAt] = readCstring(body)
   const [statement, valuesAt] = readCstring(body, statementAt)
