@@ -52,6 +52,9 @@ class Receiver(Protocol):
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Take new deliveries, in arrival order."""
 
+    def reconnected(self) -> None:
+        """Hear of a subscribed connection after the first."""
+
     def skipped(self, count: int) -> None:
         """Hear of *count* deliveries that are in the table already."""
 
@@ -76,8 +79,7 @@ class Link:
         self.ledger = AckLedger()
         self.trouble: str | None = "not connected yet"
         """Why nothing can be received at the moment; None while subscribed."""
-        self.connections = 0
-        """Subscribed connections so far."""
+        self._connected_before = False
 
     async def serve(self, drained: asyncio.Event) -> None:
         """Keep one connection, for ever; wait for *drained* before each.
@@ -185,7 +187,9 @@ class Link:
             patience = asyncio.create_task(self._watch_redelivery())
             await self._subscribe(session, claim.filters if opened.session_present else ())
             self.trouble = None
-            self.connections += 1
+            if self._connected_before:
+                self._receiver.reconnected()
+            self._connected_before = True
             log.info(
                 "broker_connected",
                 broker=self._settings.broker_url,

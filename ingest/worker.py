@@ -27,7 +27,7 @@ from ingest.labels import LabelRules
 from ingest.link import Link
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
-from ingest.observe.metrics import Metrics
+from ingest.observe.metrics import BatchResult, Metrics
 from ingest.receive import QOS, entry_of
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
@@ -189,6 +189,10 @@ class Worker:
         if self._over_bound(1.0):
             self._link.pause()
 
+    def reconnected(self) -> None:
+        """Count a connection after the first."""
+        self._metrics.reconnected()
+
     def skipped(self, count: int) -> None:
         """Count deliveries that the journal knows as committed."""
         self._totals.received += count
@@ -254,7 +258,8 @@ class Worker:
             null=counts.null,
         )
         self._metrics.rejections(reasons)
-        self._metrics.batch("committed", rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
+        result: BatchResult = "staged" if outcome.staged else "straight"
+        self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(
             "batch_committed",
             messages=len(batch),
@@ -312,6 +317,7 @@ class Worker:
     def _on_database_fault(self, fault: DatabaseFault, wait_s: float) -> None:
         self._database_trouble = str(fault)
         self._metrics.retry(fault.sqlstate)
+        self._metrics.batch("retried")
         if (held_back := self._repeats.admit(f"database {fault}", time.monotonic())) is not None:
             level = log.error if isinstance(fault, Misconfigured) else log.warning
             level(

@@ -26,7 +26,11 @@ if [ ! -e "$policy" ]; then
     chmod +x "$policy"
 fi
 echo "installing Mosquitto"
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    mosquitto mosquitto-clients >/dev/null </dev/null
+if ! said=$(apt-get update -qq 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+    --no-install-recommends mosquitto mosquitto-clients 2>&1 </dev/null); then
+    printf '%s\n%s\n' "$said" "$advice" >&2
+    exit 1
+fi
+# Nor at the next boot: the tests start their own.
+if command -v systemctl >/dev/null; then systemctl --quiet disable mosquitto 2>/dev/null || true; fi
 there || { echo "$advice" >&2; exit 1; }

@@ -40,8 +40,8 @@ if ! usable; then
         # Debian and Ubuntu keep ensurepip in a package of its own.
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
             echo "installing python3-venv"
-            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-                --no-install-recommends python3-venv >/dev/null || true
+            said=$(apt-get update -qq 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+                --no-install-recommends python3-venv 2>&1 </dev/null) || echo "$said" >&2
         fi
         "$python" -c 'import ensurepip, venv' 2>/dev/null ||
             fail "python3-venv is missing: apt-get install python3-venv"

@@ -45,6 +45,8 @@ class Outcome:
     counts: Counts
     refused: dict[int, Rejection]
     """Rows only the database could refuse, by row number; dead-lettered in the same COMMIT."""
+    staged: bool
+    """Whether it took the temporary table: for duplicates, or for a row that was refused."""
 
 
 class Writer:
@@ -228,7 +230,7 @@ class Writer:
             if not connection.is_closed():
                 await transaction.rollback()
             raise
-        outcome = Outcome(counts, refused)
+        outcome = Outcome(counts, refused, staged)
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None

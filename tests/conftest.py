@@ -1,4 +1,4 @@
-"""Servers and databases for the integration tests: each test gets a database of its own, or one made empty.
+"""Servers and databases for the tests: each test gets a database of its own, or one made empty.
 
 The servers are started once a run, on free loopback ports. A missing one fails the test, it never skips it.
 """

@@ -1,0 +1,87 @@
+"""Gateways for the acceptance tests: they publish real MQTT 3.1.1 packets over a plain socket, fast.
+
+Written out byte by byte so that a test can send what a well-behaved library would refuse. `publish` returns
+once the broker has answered every QoS 1 message; it owns its connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import uuid
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ANSWER_S = 60.0
+_CHUNK_BYTES = 32_768
+_LAST_ID = 65_535
+
+
+class Message(NamedTuple):
+    """What a gateway publishes."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+
+async def publish(port: int, messages: Iterable[Message]) -> int:
+    """Publish *messages* in their order, each acknowledged by the broker; return how many."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        client_id = f"gateway-{uuid.uuid4().hex[:12]}".encode()
+        body = b"\x00\x04MQTT\x04\x02\x00\x3c" + _text(client_id)
+        writer.write(b"\x10" + _length(len(body)) + body)
+        assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
+        sent, awaited = 0, 0
+        answers = asyncio.create_task(_count(reader))
+        chunk = bytearray()
+        for message in messages:
+            sent += 1
+            if message.qos:
+                awaited += 1
+            chunk += packet(message, (awaited - 1) % _LAST_ID + 1)
+            if len(chunk) >= _CHUNK_BYTES:
+                writer.write(bytes(chunk))
+                chunk.clear()
+                await writer.drain()
+        writer.write(bytes(chunk) + b"\xe0\x00")  # DISCONNECT: the broker answers and then closes
+        async with asyncio.timeout(ANSWER_S):
+            await writer.drain()
+            answered = await answers
+        assert answered == awaited, f"the broker answered {answered} of {awaited} messages"
+        return sent
+    finally:
+        writer.close()
+
+
+def packet(message: Message, packet_id: int) -> bytes:
+    """Build one PUBLISH as MQTT 3.1.1 has it."""
+    first = 0x30 | message.qos << 1 | message.retain
+    body = _text(message.topic.encode()) + (struct.pack(">H", packet_id) if message.qos else b"")
+    return bytes([first]) + _length(len(body) + len(message.payload)) + body + message.payload
+
+
+async def _count(reader: asyncio.StreamReader) -> int:
+    """Count PUBACKs, four bytes each, until the broker closes."""
+    size = 0
+    while data := await reader.read(65_536):
+        size += len(data)
+    assert size % 4 == 0
+    return size // 4
+
+
+def _text(text: bytes) -> bytes:
+    return struct.pack(">H", len(text)) + text
+
+
+def _length(value: int) -> bytes:
+    encoded = bytearray()
+    while True:
+        value, low = value >> 7, value & 0x7F
+        encoded.append(low | 0x80 if value else low)
+        if not value:
+            return bytes(encoded)
