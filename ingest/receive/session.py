@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.errors import BrokerRefused, IngestError
 from ingest.receive.packets import PINGREQ, MalformedPacket, puback_blob
-from ingest.receive.transport import Transport
+from ingest.receive.transport import Transport, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -62,12 +62,12 @@ class Opened:
 class _PahoClient(paho.Client):
     """paho's client with its one private hook: the socket it gets is a `Transport`."""
 
-    def wrap_with(self, wrap: Callable[[Any], Transport]) -> None:
-        self._wrap = wrap
+    def connect_with(self, connect: Callable[[], Transport]) -> None:
+        self._connect_transport = connect
         self.transport_made: Transport | None = None
 
     def _create_socket(self) -> Any:  # noqa: ANN401 - paho's private SocketLike
-        self.transport_made = self._wrap(super()._create_socket())
+        self.transport_made = self._connect_transport()
         return self.transport_made
 
 
@@ -128,7 +128,7 @@ class Session:
             async with asyncio.timeout(timeout_s + 1):  # paho's own limit bounds each handshake
                 await asyncio.shield(connecting)
         except (TimeoutError, asyncio.CancelledError) as error:
-            connecting.add_done_callback(lambda _: self._abandon())
+            connecting.add_done_callback(self._abandon)
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise ConnectionLost(f"no connection to {host}:{port} within {timeout_s:g} s") from error
@@ -333,31 +333,35 @@ class Session:
             client_id=settings.client_id,
             clean_session=None if self._mqtt5 else not self._keep,
             protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
-            transport="tcp" if address.websocket_path is None else "websockets",
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.wrap_with(
-            lambda stream: Transport(stream, mqtt5=self._mqtt5, on_ping=self._on_ping, on_pong=self._on_pong)
+        tls = self._tls_context() if address.tls else None
+        client.connect_with(
+            lambda: Transport(
+                connect(address, tls, settings.connect_timeout_s),
+                mqtt5=self._mqtt5,
+                on_ping=self._on_ping,
+                on_pong=self._on_pong,
+            )
         )
-        client.connect_timeout = settings.connect_timeout_s
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None
             client.username_pw_set(settings.username, password)
-        if address.tls:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if settings.cert_file is not None:
-                context.load_cert_chain(settings.cert_file, settings.key_file)
-            client.tls_set_context(context)
-        if address.websocket_path is not None:
-            client.ws_set_options(path=address.websocket_path)
         client.on_connect = self._on_connack
         client.on_subscribe = self._on_answer
         client.on_unsubscribe = self._on_answer
         client.on_disconnect = self._on_disconnect
         client.on_socket_register_write = lambda *_: None  # the packets wait until `open` takes over
         return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        settings = self._settings
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        return context
 
     def _connect(self, host: str, port: int) -> None:
         """Block until the socket stands; the CONNECT packet is queued then."""
@@ -372,8 +376,10 @@ class Session:
         else:
             self._client.connect(host, port, settings.keepalive_s)
 
-    def _abandon(self) -> None:
+    def _abandon(self, connecting: asyncio.Future[None]) -> None:
         """Close a socket that came to stand after nobody waited for it any more."""
+        if not connecting.cancelled():
+            connecting.exception()  # heard, though nobody is left to act on it
         if self._client.transport_made is not None:
             self._client.transport_made.close()
 

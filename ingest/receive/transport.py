@@ -8,15 +8,19 @@ not PUBLISH. Owned by one connection, driven by the event loop; nothing here blo
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import paho.mqtt.client as paho
 
 from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ingest.addresses import BrokerAddress
     from ingest.model import Delivery
 
 READ_BYTES: Final = 262_144
@@ -33,6 +37,35 @@ class Stream(Protocol):
     def close(self) -> None: ...  # noqa: D102 - as socket.close
     def fileno(self) -> int: ...  # noqa: D102 - as socket.fileno
     def setblocking(self, flag: bool, /) -> None: ...  # noqa: D102, FBT001 - as socket.setblocking
+
+
+def connect(address: BrokerAddress, tls: ssl.SSLContext | None, timeout_s: float) -> Stream:
+    """Connect to *address*: TCP, then TLS and the WebSocket handshake where it asks for them. Blocks.
+
+    Each step may take *timeout_s*. Raises OSError (ssl.SSLError is one), WebsocketConnectionError, and
+    leaves no socket behind then.
+    """
+    stream = socket.create_connection((address.host, address.port), timeout_s)
+    try:
+        if tls is not None:
+            stream = tls.wrap_socket(stream, server_hostname=address.host, do_handshake_on_connect=False)
+            stream.do_handshake()
+        if address.websocket_path is None:
+            return stream
+        return cast(
+            "Stream",
+            paho._WebsocketWrapper(  # noqa: SLF001 - what paho itself would have made of the socket
+                socket=stream,
+                host=address.host,
+                port=address.port,
+                is_ssl=address.tls,
+                path=address.websocket_path,
+                extra_headers=None,
+            ),
+        )
+    except BaseException:
+        stream.close()
+        raise
 
 
 class Transport:

@@ -8,6 +8,7 @@ be refused for what it holds.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES: Final = 4096
 """How much of a payload over the limit is kept."""
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
     "received_at",
@@ -79,6 +81,4 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
 
 def storable(text: str) -> str:
     """Give *text* as PostgreSQL can store it: NUL and lone surrogates become U+FFFD."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+    return _UNSTORABLE.sub("\ufffd", text)

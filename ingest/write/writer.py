@@ -92,7 +92,12 @@ class Writer:
         return await self._until_done(lambda: self._commit(batch, packed, pending, also))
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
-        """Shorten the stored list to *pending* while nothing else is to be written."""
+        """Shorten the stored list to *pending* while nothing else is to be written.
+
+        Does nothing before the first claim: the list is then another process's.
+        """
+        if self._epoch is None:
+            return
         await self._until_done(
             lambda: self._with_epoch(
                 lambda connection, epoch: journal.forget(connection, self._client_id, epoch, pending)
@@ -154,13 +159,16 @@ class Writer:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
+            timeout_ms = str(int(self._settings.commit_timeout_s * 1000))
             self._connection = await asyncpg.connect(
                 self._dsn,
                 timeout=self._settings.connect_timeout_s,
                 server_settings={
                     "application_name": f"greenhouse-ingest {self._client_id}",
                     "timezone": "UTC",
-                    "statement_timeout": str(int(self._settings.commit_timeout_s * 1000)),
+                    "statement_timeout": timeout_ms,
+                    # A connection that died half-way must not hold the session's row for hours.
+                    "idle_in_transaction_session_timeout": timeout_ms,
                     **_NO_DECOMPRESSION_LIMIT,
                 },
             )

@@ -1,4 +1,4 @@
-"""Gateways for the acceptance tests: they publish real MQTT 3.1.1 packets over a plain socket, fast.
+"""Gateways for the tests: they publish real MQTT 3.1.1 packets over a plain socket, fast.
 
 Written out byte by byte so that a test can send what a well-behaved library would refuse. `publish` returns
 once the broker has answered every QoS 1 message; it owns its connection and nothing else.

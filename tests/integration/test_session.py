@@ -1,0 +1,476 @@
+"""One MQTT connection against a real Mosquitto, and against brokers that misbehave.
+
+Over tcp, TLS, mutual TLS and WebSocket, MQTT 5 and 3.1.1: connect, subscribe, receive, acknowledge, prove,
+leave, resume; and every way a broker can say no or go away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from pydantic import SecretStr
+
+from ingest.addresses import broker_address
+from ingest.errors import BrokerRefused
+from ingest.receive import ConnectionLost, MqttVersion, Opened, ProtocolUnsupported, Session
+from ingest.settings import BrokerSettings
+from tests.certificates import Authority
+from tests.gateways import Message, packet, publish
+from tests.proxy import Proxy
+from tests.scripted_broker import ScriptedBroker
+from tests.servers import Mosquitto, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from ingest.model import Delivery
+
+VERSIONS: tuple[MqttVersion, ...] = ("5", "3.1.1")
+PATIENCE_S = 10.0
+Transport = Literal["mqtt", "mqtts", "ws", "wss"]
+
+
+class Client:
+    """A session and what it brought; opened with `connect`, cut at the test's end."""
+
+    def __init__(self, url: str, version: MqttVersion, **settings: object) -> None:
+        given = {"client_id": f"test-{uuid.uuid4().hex[:12]}", "connect_timeout_s": 5.0, **settings}
+        self.settings = BrokerSettings.model_validate(given)
+        self.deliveries: list[Delivery] = []
+        self.pings = 0
+        self.pongs = 0
+        self._moved = asyncio.Event()
+        self.session = Session(
+            broker_address(url),
+            self.settings,
+            version=version,
+            on_deliveries=self._take,
+            on_ping=self._ping,
+            on_pong=self._pong,
+        )
+
+    async def connect(self, *filters: str) -> Opened:
+        opened = await self.session.open()
+        self.session.start()
+        if filters:
+            await self.session.subscribe(filters)
+        return opened
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def receive(self, count: int) -> list[Delivery]:
+        await self.until(lambda: len(self.deliveries) >= count)
+        return self.deliveries
+
+    async def acknowledge_all(self) -> None:
+        """PUBACK everything, and wait for the proof."""
+        self.session.acknowledge([each.packet_id for each in self.deliveries if each.packet_id])
+        self.session.ping()
+        await self.until(lambda: self.pongs == self.pings)
+
+    async def closed(self) -> str:
+        """Wait until the connection is gone; give why."""
+        async with asyncio.timeout(PATIENCE_S):
+            return str(await self.session.closed)
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        self.deliveries += deliveries
+        self._moved.set()
+
+    def _ping(self) -> None:
+        self.pings += 1
+
+    def _pong(self) -> None:
+        self.pongs += 1
+        self._moved.set()
+
+
+@pytest.fixture
+async def client_of() -> AsyncIterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def make(url: str, version: MqttVersion = "5", **settings: object) -> Client:
+        made.append(Client(url, version, **settings))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.session.abort()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("stranger"), "theirs")
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[Transport, int]:
+    return {"mqtts": free_port(), "ws": free_port(), "wss": free_port()}
+
+
+@pytest.fixture(scope="module")
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, ports: dict[Transport, int]
+) -> Iterator[Mosquitto]:
+    """One broker with a plain listener, and one each for TLS (client certificate wanted), ws and wss."""
+    certificate, key = authority.issue("broker")
+    tls = f"certfile {certificate}\nkeyfile {key}"
+    settings = {
+        "max_inflight_messages": 0,
+        "listener": f"{ports['mqtts']} 127.0.0.1\n{tls}\ncafile {authority.certificate}\n"
+        f"require_certificate true\n"
+        f"listener {ports['ws']} 127.0.0.1\nprotocol websockets\n"
+        f"listener {ports['wss']} 127.0.0.1\nprotocol websockets\n{tls}",
+    }
+    _ = tmp_path_factory
+    with Mosquitto(settings=settings) as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"test/{uuid.uuid4().hex}"
+
+
+def messages(topic: str, count: int, *, qos: int = 1) -> list[Message]:
+    return [Message(topic, b"%d" % number, qos) for number in range(count)]
+
+
+# the ways in
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("transport", ["mqtt", "mqtts", "ws", "wss"])
+async def test_receive_acknowledge_leave_resume(
+    transport: Transport,
+    version: MqttVersion,
+    broker: Mosquitto,
+    ports: dict[Transport, int],
+    authority: Authority,
+    client_of: Callable[..., Client],
+    topic: str,
+) -> None:
+    url = f"{transport}://127.0.0.1:{ports.get(transport, broker.port)}"
+    certificate, key = authority.issue("worker") if transport == "mqtts" else (None, None)
+    tls = {"ca_file": authority.certificate} if transport in {"mqtts", "wss"} else {}
+    settings = {"cert_file": certificate, "key_file": key, **tls}
+    client = client_of(url, version, **settings)
+    opened = await client.connect(f"{topic}/#")
+    assert not opened.session_present
+    await publish(broker.port, messages(f"{topic}/é", 2_000))
+    received = await client.receive(2_000)
+    assert [each.payload for each in received] == [b"%d" % number for number in range(2_000)]
+    assert {each.topic for each in received} == {f"{topic}/é"}
+    assert len({each.packet_id for each in received}) == 2_000
+    client.deliveries, later = received[:1_500], received[1_500:]
+    await client.acknowledge_all()
+    await client.session.close(2.0)
+    assert await client.session.closed is None
+    await publish(broker.port, messages(f"{topic}/offline", 3))
+    again = client_of(url, version, client_id=client.settings.client_id, **settings)
+    assert (await again.connect()).session_present
+    redelivered = await again.receive(503)
+    assert [each.packet_id for each in redelivered[:500]] == [each.packet_id for each in later]
+    assert all(each.flags & 0x08 for each in redelivered[:500])
+    assert not any(each.flags & 0x08 for each in redelivered[500:])
+
+
+@pytest.mark.parametrize(
+    ("transport", "size"),
+    [
+        *(("mqtts", size) for size in (0, 100, 20_000, 250_000, 1_000_000)),
+        *(("ws", size) for size in (0, 1, 100, 126, 4_000)),  # Mosquitto 2.0.11 sends 4 KiB in 100 ms here
+        *(("wss", size) for size in (0, 1, 100, 126, 4_000)),
+    ],
+)
+async def test_any_payload_size_arrives_whole(
+    transport: Transport,
+    size: int,
+    broker: Mosquitto,
+    ports: dict[Transport, int],
+    authority: Authority,
+    client_of: Callable[..., Client],
+    topic: str,
+) -> None:
+    certificate, key = authority.issue("worker")
+    client = client_of(
+        f"{transport}://127.0.0.1:{ports[transport]}",
+        ca_file=authority.certificate,
+        cert_file=certificate,
+        key_file=key,
+    )
+    await client.connect(topic)
+    payloads = [bytes([number]) * size for number in range(5)]
+    await publish(broker.port, [Message(topic, payload) for payload in payloads])
+    assert [each.payload for each in await client.receive(5)] == payloads
+
+
+async def test_quality_of_service_and_retain_are_told(
+    broker: Mosquitto, client_of: Callable[..., Client], topic: str
+) -> None:
+    await publish(broker.port, [Message(topic, b"old", retain=True)])
+    older = client_of(broker.url, "3.1.1")
+    await older.connect(topic)
+    assert (await older.receive(1))[0].flags & 0x01
+    client = client_of(broker.url, "5")
+    await client.connect(topic)
+    await publish(broker.port, [Message(topic, b"a", 0), Message(topic, b"b", 1)])
+    received = await client.receive(2)
+    assert [(each.payload, each.flags & 0x06, each.packet_id > 0) for each in received] == [
+        (b"a", 0, False),
+        (b"b", 2, True),
+    ]
+
+
+async def test_deliveries_wait_for_start(
+    broker: Mosquitto, client_of: Callable[..., Client], topic: str
+) -> None:
+    first = client_of(broker.url)
+    await first.connect(topic)
+    await first.session.close(1.0)
+    await publish(broker.port, messages(topic, 10))
+    client = client_of(broker.url, client_id=first.settings.client_id)
+    await client.session.open()
+    await client.session.subscribe([topic])  # a round trip: the broker has sent them by now
+    assert client.deliveries == []
+    client.session.start()
+    assert len(await client.receive(10)) == 10
+
+
+async def test_unsubscribed_filters_bring_nothing(
+    broker: Mosquitto, client_of: Callable[..., Client], topic: str
+) -> None:
+    client = client_of(broker.url)
+    await client.connect(f"{topic}/a", f"{topic}/b")
+    await client.session.unsubscribe([f"{topic}/a"])
+    await publish(broker.port, [Message(f"{topic}/a", b"1"), Message(f"{topic}/b", b"2")])
+    assert [each.payload for each in await client.receive(1)] == [b"2"]
+
+
+# the ways to be refused
+
+
+async def test_login_with_name_and_password(tmp_path: Path, client_of: Callable[..., Client]) -> None:
+    # mosquitto_passwd's own format is kept by Mosquitto; a plain file is what it hashes in place.
+    passwords = tmp_path / "passwords"
+    passwords.write_text("worker:secret\n")
+    await _hash_passwords(passwords)
+    with Mosquitto(settings={"allow_anonymous": "false", "password_file": str(passwords)}) as broker:
+        for version in VERSIONS:
+            client = client_of(broker.url, version, username="worker", password=SecretStr("secret"))
+            await client.connect("a/#")
+            wrong = client_of(broker.url, version, username="worker", password=SecretStr("wrong"))
+            with pytest.raises(BrokerRefused, match=f"refused client '{wrong.settings.client_id}'"):
+                await wrong.connect()
+            nobody = client_of(broker.url, version)
+            with pytest.raises(BrokerRefused, match="(?i)not authori"):
+                await nobody.connect()
+
+
+@pytest.mark.parametrize("transport", ["mqtts", "wss"])
+async def test_a_certificate_of_a_stranger_is_refused(
+    transport: Transport,
+    broker: Mosquitto,
+    ports: dict[Transport, int],
+    stranger: Authority,
+    client_of: Callable[..., Client],
+) -> None:
+    _ = broker
+    client = client_of(f"{transport}://127.0.0.1:{ports[transport]}", ca_file=stranger.certificate)
+    with pytest.raises(ConnectionLost, match=r"certificate of 127\.0\.0\.1:\d+ does not verify .*ca_file"):
+        await client.connect()
+
+
+async def test_a_broker_that_wants_a_certificate_gets_none(
+    broker: Mosquitto, ports: dict[Transport, int], authority: Authority, client_of: Callable[..., Client]
+) -> None:
+    _ = broker
+    client = client_of(f"mqtts://127.0.0.1:{ports['mqtts']}", ca_file=authority.certificate)
+    with pytest.raises(ConnectionLost):
+        await client.connect()
+
+
+async def test_a_missing_authority_file_is_named(client_of: Callable[..., Client], tmp_path: Path) -> None:
+    with pytest.raises(ConnectionLost, match="TLS files"):
+        client_of("mqtts://127.0.0.1:1", ca_file=tmp_path / "missing.crt")
+
+
+async def test_nobody_listens(client_of: Callable[..., Client]) -> None:
+    with pytest.raises(ConnectionLost, match="cannot connect to 127"):
+        await client_of(f"mqtt://127.0.0.1:{free_port()}").connect()
+
+
+async def test_websocket_on_a_port_that_speaks_mqtt(
+    broker: Mosquitto, client_of: Callable[..., Client]
+) -> None:
+    with pytest.raises(ConnectionLost):
+        await client_of(f"ws://127.0.0.1:{broker.port}", connect_timeout_s=1.0).connect()
+
+
+async def test_a_refused_or_lowered_subscription_is_an_error(client_of: Callable[..., Client]) -> None:
+    for granted, text in ((0x80, "refused"), (0x00, "granted only QoS 0")):
+        async with ScriptedBroker(suback=granted) as broker:
+            client = client_of(broker.url, "3.1.1")
+            with pytest.raises(BrokerRefused, match=rf"QoS 1 for 'a/#' \({text}, code {granted:#04x}\)"):
+                await client.connect("a/#")
+
+
+async def test_a_protocol_the_broker_does_not_speak(client_of: Callable[..., Client]) -> None:
+    async with ScriptedBroker(connack=b"\x20\x03\x00\x84\x00") as broker:
+        with pytest.raises(ProtocolUnsupported):
+            await client_of(broker.url, "5").connect()
+    async with ScriptedBroker(connack=b"\x20\x02\x00\x01") as broker:
+        with pytest.raises(ProtocolUnsupported):
+            await client_of(broker.url, "3.1.1").connect()
+        with pytest.raises(ProtocolUnsupported):  # a 3.1.1 broker answers MQTT 5 in its own form
+            await client_of(broker.url, "5").connect()
+    async with ScriptedBroker(hang_up=True) as broker:
+        with pytest.raises(ProtocolUnsupported, match="hung up before CONNACK"):
+            await client_of(broker.url, "5").connect()
+
+
+async def test_a_broker_that_says_nothing(
+    client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedBroker(connack=None) as broker:
+        started_s = time.monotonic()
+        with pytest.raises(ConnectionLost, match="no CONNACK within 0.3 s"):
+            await client_of(broker.url, connect_timeout_s=0.3).connect()
+        tls = client_of(f"mqtts://127.0.0.1:{broker.port}", connect_timeout_s=0.3)
+        with pytest.raises(ConnectionLost, match=r"no connection to .* within 0.3 s"):
+            await tls.connect()
+        assert time.monotonic() - started_s < 4
+    await asyncio.sleep(0.2)  # the thread that still waits for the handshake fails now, unheard
+    assert "never retrieved" not in caplog.text
+
+
+# the ways to be left
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_broker_that_dies_ends_the_session(
+    version: MqttVersion, client_of: Callable[..., Client]
+) -> None:
+    with Mosquitto() as broker:
+        client = client_of(broker.url, version)
+        await client.connect("a/#")
+        broker.kill9()
+        assert "broker" in await client.closed()
+        client.session.acknowledge([1])
+        client.session.ping()
+        await client.session.close(1.0)
+        broker.start()
+        again = client_of(broker.url, version, client_id=client.settings.client_id)
+        await again.connect("a/#")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_session_taken_over_ends_and_another_connects_at_once(
+    version: MqttVersion, broker: Mosquitto, client_of: Callable[..., Client], topic: str
+) -> None:
+    client = client_of(broker.url, version)
+    await client.connect(topic)
+    for _ in range(3):  # each end frees a file descriptor that the next connection gets
+        rival = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
+        await rival.connect(topic)
+        assert "broker" in await client.closed()
+        client = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
+        started_s = time.monotonic()
+        await client.connect(topic)
+        assert "broker" in await rival.closed()
+        assert time.monotonic() - started_s < 1.0
+    await publish(broker.port, messages(topic, 1))
+    await client.receive(1)
+
+
+async def test_a_broker_that_disconnects_frees_its_descriptor(client_of: Callable[..., Client]) -> None:
+    async with ScriptedBroker(mqtt5=True, after=b"\xe0\x02\x8b\x00") as broker:
+        for _ in range(3):  # the next connection gets the same file descriptor
+            client = client_of(broker.url, connect_timeout_s=1.0)
+            with contextlib.suppress(ConnectionLost):
+                await client.connect("a/#")
+            assert "broker ended the connection" in await client.closed()
+
+
+@pytest.mark.parametrize("frame_bytes", [1, 100, 70_000, 2_000_000])
+async def test_websocket_frames_need_not_be_packets(
+    frame_bytes: int, client_of: Callable[..., Client]
+) -> None:
+    sizes = [0, 1, 125, 126, 65_535, 65_536, 300_000] if frame_bytes > 1 else [0, 1, 200]
+    sent = [Message("a/b", bytes([number]) * size) for number, size in enumerate(sizes)]
+    after = b"".join(packet(message, number) for number, message in enumerate(sent, start=1))
+    async with ScriptedBroker(websocket_frame_bytes=frame_bytes, after=after) as broker:
+        client = client_of(f"ws://127.0.0.1:{broker.port}", "3.1.1")
+        await client.connect("a/#")
+        received = await client.receive(len(sent))
+        assert [each.payload for each in received] == [message.payload for message in sent]
+        await client.acknowledge_all()
+        assert broker.pubacks == list(range(1, len(sent) + 1))
+
+
+async def test_bytes_that_are_not_mqtt_end_the_session(client_of: Callable[..., Client]) -> None:
+    async with ScriptedBroker(after=b"\x30\xff\xff\xff\xff\x01") as broker:
+        client = client_of(broker.url, "3.1.1")
+        with contextlib.suppress(ConnectionLost):
+            await client.connect("a/#")
+        assert "more than four bytes" in await client.closed()
+
+
+async def test_a_silent_broker_is_noticed_by_its_missing_pingresp(
+    broker: Mosquitto, client_of: Callable[..., Client]
+) -> None:
+    async with Proxy(broker.port) as proxy:
+        client = client_of(f"mqtt://127.0.0.1:{proxy.port}", keepalive_s=5)
+        await client.connect("a/#")
+        proxy.set_trap(b"\xc0\x00", "stall", forward=False)
+        async with asyncio.timeout(15):
+            error = await client.session.closed
+        assert "keep-alive" in str(error)
+
+
+async def test_acknowledgements_wait_for_a_broker_that_reads_slowly(
+    client_of: Callable[..., Client],
+) -> None:
+    async with ScriptedBroker(reading=False) as broker:
+        client = client_of(broker.url, "3.1.1")
+        await client.connect("a/#")
+        ids = [number % 65_535 + 1 for number in range(2_000_000)]
+        for start in range(0, len(ids), 20_000):
+            client.session.acknowledge(ids[start : start + 20_000])
+        client.session.ping()
+        broker.read_on()
+        await client.until(lambda: client.pongs == 1)
+        assert broker.pubacks == ids
+
+
+async def test_a_paused_session_reads_nothing(
+    broker: Mosquitto, client_of: Callable[..., Client], topic: str
+) -> None:
+    client = client_of(broker.url)
+    await client.connect(topic)
+    client.session.pause()
+    assert client.session.paused
+    await publish(broker.port, messages(topic, 10))
+    assert client.deliveries == []
+    client.session.resume()
+    assert len(await client.receive(10)) == 10
+
+
+async def _hash_passwords(file: Path) -> None:
+    process = await asyncio.create_subprocess_exec("mosquitto_passwd", "-U", str(file))
+    assert await process.wait() == 0
