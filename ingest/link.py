@@ -82,14 +82,14 @@ class Link:
         self._connected_before = False
 
     async def serve(self, drained: asyncio.Event) -> None:
-        """Keep one connection, for ever; wait for *drained* before each.
+        """Keep one connection until `stop_intake`; wait for *drained* before each.
 
         Raises SessionTakenOver when another process claimed the session.
         """
         settings = self._settings.broker
         version: MqttVersion = "5" if settings.protocol == "auto" else settings.protocol
         failures = 0
-        while True:
+        while not self._leaving:
             await drained.wait()
             started_s = time.monotonic()
             try:
@@ -256,7 +256,7 @@ class Link:
     def _settle(self, verdict: Verdict) -> None:
         """Go on with what the redelivery showed: which PUBACKs the broker did not have."""
         self._redelivery = None
-        self.ledger.reconnected(verdict.unproven)
+        self.ledger.redelivered(verdict.unproven)
         if verdict.skipped:
             self._receiver.skipped(len(verdict.skipped))
             log.info("redelivery_skipped", messages=len(verdict.skipped))

@@ -111,7 +111,7 @@ class Proxy:
         fate = _Fate()
         pumps = [
             asyncio.create_task(self._forward(reader, far_writer, fate)),
-            asyncio.create_task(_answer(far_reader, writer, fate)),
+            asyncio.create_task(self._answer(far_reader, writer, fate)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -123,9 +123,7 @@ class Proxy:
                 self._writers.discard(each)
                 each.transport.abort()
 
-    async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate
-    ) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
         """Carry what the client sends; returns when the connection is to be cut."""
         while data := await reader.read(READ_BYTES):
             trap = self._trap
@@ -146,12 +144,13 @@ class Proxy:
         if fate.stalled:
             await self._over.wait()  # the server does not hear that the client has gone
 
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
-    """Carry what the server sends; returns when the connection is to be cut."""
-    while data := await reader.read(READ_BYTES):
-        if fate.cut_on_answer:
-            return
-        if not fate.stalled:
-            writer.write(data)
-            await writer.drain()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
+        """Carry what the server sends; returns when the connection is to be cut."""
+        while data := await reader.read(READ_BYTES):
+            if fate.cut_on_answer:
+                return
+            if not fate.stalled:
+                writer.write(data)
+                await writer.drain()
+        if fate.stalled:
+            await self._over.wait()  # nor the client that the server has

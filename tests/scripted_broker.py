@@ -139,15 +139,17 @@ async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def _unwrap(reader: asyncio.StreamReader, packets: asyncio.StreamReader) -> None:
-    """Take the payloads out of masked frames; only binary ones hold packets."""
-    while True:
-        first, second = await reader.readexactly(2)
-        size = second & 0x7F
-        if size == 126:
-            (size,) = struct.unpack(">H", await reader.readexactly(2))
-        elif size == 127:
-            (size,) = struct.unpack(">Q", await reader.readexactly(8))
-        mask = await reader.readexactly(4) if second & 0x80 else bytes(4)
-        payload = await reader.readexactly(size)
-        if first & 0x0F == 2:
-            packets.feed_data(bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)))
+    """Take the payloads out of masked frames, until the client is gone; only binary ones hold packets."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            first, second = await reader.readexactly(2)
+            size = second & 0x7F
+            if size == 126:
+                (size,) = struct.unpack(">H", await reader.readexactly(2))
+            elif size == 127:
+                (size,) = struct.unpack(">Q", await reader.readexactly(8))
+            mask = await reader.readexactly(4) if second & 0x80 else bytes(4)
+            payload = await reader.readexactly(size)
+            if first & 0x0F == 2:
+                packets.feed_data(bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)))
+    packets.feed_eof()

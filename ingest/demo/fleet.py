@@ -149,6 +149,9 @@ class Gateway:
             if index % _BAD_EVERY == 0 and message.written and b'"timestamp"' in message.payload:
                 again = Message(message.topic, message.payload, 1, 0, message.written, message.nulls)
                 result.append(again)
+        if self._number == 0:  # however short the run, every kind of bad input is in it
+            for _ in range(BAD_KINDS):
+                result += next(self._bad)
         return result
 
     def _times(self, count: int) -> Iterator[datetime]:
@@ -252,7 +255,7 @@ def bad_input(number: int, now: datetime, greenhouses: dict[str, UUID]) -> Itera
     sara = greenhouses["SARA/01"]
     serial = 0
     while True:
-        for kind in range(_BAD_KINDS):
+        for kind in range(BAD_KINDS):
             serial += 1
             # A time of its own for each, so that its good parts collide with nothing.
             moment = now - timedelta(hours=1, seconds=serial, microseconds=number + 500)
@@ -311,10 +314,11 @@ def _bad(kind: int, sensor: str, time: str, sara: UUID) -> list[Message]:
         lambda: one("GREENHOUSE/STATUS", b"1", ignored=True),
         lambda: one("GREENHOUSE/SARA", b"", ignored=True),
     )
-    return table[kind % len(table)]()
+    return table[kind]()
 
 
-_BAD_KINDS: Final = 25
+BAD_KINDS: Final = 25
+"""Entries of the table in `_bad`."""
 
 
 def _iso(moment: datetime) -> str:

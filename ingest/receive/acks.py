@@ -97,9 +97,17 @@ class AckLedger:
 
     def reconnected(self, pending: Iterable[Entry]) -> None:
         """Start over on a new connection with the list that still matters there."""
-        self._unproven = list(pending)
-        self._acknowledged = 0
+        self.redelivered(pending)
         self._pings.clear()
+
+    def redelivered(self, unproven: Iterable[Entry]) -> None:
+        """Go on with what of the list a redelivery has shown to matter; none of it is acknowledged here.
+
+        A PINGREQ on its way goes on being paired with its answer, and proves nothing.
+        """
+        self._unproven = list(unproven)
+        self._acknowledged = 0
+        self._pings = deque(0 for _ in self._pings)
 
     def _without_reused(self, entries: Sequence[Entry]) -> list[Entry]:
         """Give the list from after the newest entry whose packet id *entries* use again.

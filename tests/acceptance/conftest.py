@@ -185,9 +185,7 @@ def worker_of(
 
 async def _migrate(dsn: str, *, fresh: bool) -> None:
     if not fresh:
-        await _execute(
-            dsn, "drop schema if exists iot cascade", "drop schema if exists metadata cascade"
-        )
+        await _execute(dsn, "drop schema if exists iot cascade", "drop schema if exists metadata cascade")
     for each in Database:
         await migrate(dsn, each)
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from ingest.write import Batch, Counts, Outcome
 
-Fault = Literal["no_fault", "before_commit", "before_puback", "half_of_pubacks", "after_puback", "after_proof"]
+Fault = Literal[
+    "no_fault", "before_commit", "before_puback", "half_of_pubacks", "after_puback", "after_proof"
+]
 
 NAME, _, NUMBER = os.environ.get("FAULT", "no_fault:0").partition(":")
 assert NAME in get_args(Fault), NAME

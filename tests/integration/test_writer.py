@@ -216,9 +216,7 @@ async def test_a_batch_of_nothing_but_poison(writer: WriterUnderTest, connection
 # dead letters
 
 
-async def test_a_payload_over_the_limit_is_kept_cut(
-    writer: WriterUnderTest, connection: Connection
-) -> None:
+async def test_a_payload_over_the_limit_is_kept_cut(writer: WriterUnderTest, connection: Connection) -> None:
     payload = bytes(range(256)) * 1025
     batch = Batch()
     batch.add(Delivery("GREENHOUSE/SARA", payload, 2, 1), NOW_US, (), [Rejection("", "too_large", "long")])
@@ -230,9 +228,7 @@ async def test_a_payload_over_the_limit_is_kept_cut(
     assert letter["payload_sha256"] == hashlib.sha256(payload).digest()
 
 
-async def test_a_payload_at_the_limit_is_kept_whole(
-    writer: WriterUnderTest, connection: Connection
-) -> None:
+async def test_a_payload_at_the_limit_is_kept_whole(writer: WriterUnderTest, connection: Connection) -> None:
     payload = b"\x00" * MAX_PAYLOAD_BYTES
     batch = Batch()
     batch.add(Delivery("t", payload, 2, 1), NOW_US, (), [Rejection("", "bad_payload", "zeros")])
@@ -430,9 +426,7 @@ async def test_a_missing_table_is_held_and_named_until_it_is_back(
     assert (await committing).counts.written == 1
 
 
-async def test_a_lock_held_for_too_long_is_waited_for(
-    postgres_dsn: str, connection: Connection
-) -> None:
+async def test_a_lock_held_for_too_long_is_waited_for(postgres_dsn: str, connection: Connection) -> None:
     settings = WriteSettings(commit_timeout_s=0.3, retry_max_s=0.1)
     async with WriterUnderTest(postgres_dsn, settings) as writer:
         await writer.claim()
