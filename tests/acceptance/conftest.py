@@ -93,7 +93,7 @@ class Greenhouse:
 
     async def counters(self, client_id: str) -> dict[str, int]:
         """Give both ledgers as stored; a counter that never moved is 0."""
-        names = ("received", "committed", "skipped", "ignored")
+        names: tuple[str, ...] = ("received", "committed", "skipped", "ignored")
         names += ("decoded", "written", "duplicate", "rejected", "null")
         records = await self._connection.fetch(
             "select counter, value from iot.ingest_counters where client_id = $1", client_id
