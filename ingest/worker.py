@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ingest.decode import Decoder, Routes
-from ingest.errors import DatabaseFault, Misconfigured
+from ingest.errors import DatabaseFault, Misconfigured, Poison
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.link import Link
@@ -97,6 +97,7 @@ class Worker:
         self._waiting_since_s: float | None = None
         self._database_trouble: str | None = None
         self._catalog_loaded = asyncio.Event()
+        self._catalog_changed = asyncio.Event()
         self._forget_wanted = False
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
@@ -112,6 +113,7 @@ class Worker:
             self._loader.run(),
             self._receive(),
             self._commit_all(),
+            self._mirror_catalog(),
             self._probe_database(),
             self._log_progress(),
         )
@@ -275,10 +277,24 @@ class Worker:
 
     def _on_catalog(self, catalog: Catalog) -> None:
         self._intake.resolver = self._resolver_for(catalog)
+        self._catalog_changed.set()
         if catalog.counts()["sensor_types"]:
             self._catalog_loaded.set()
         else:
             log.error("catalog_empty", action="run `ingest schema migrate`: no sensor type is known")
+
+    async def _mirror_catalog(self) -> None:
+        """Carry units and sensor types over to the readings' database, for its views."""
+        while True:
+            await self._catalog_changed.wait()
+            self._catalog_changed.clear()
+            catalog = self._intake.resolver.catalog
+            units = {unit_id: unit.symbol for unit_id, unit in catalog.units.items()}
+            sensor_types = {type_id: each.name for type_id, each in catalog.sensor_types.items()}
+            try:
+                await self._writer.mirror(units, sensor_types)
+            except Poison as fault:
+                log.error("mirror_refused", error=str(fault), action="compare metadata.units with iot.units")  # noqa: TRY400
 
     # what the operator sees
 

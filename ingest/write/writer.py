@@ -15,7 +15,7 @@ import asyncpg
 
 from ingest.errors import DatabaseFault, Poison
 from ingest.model import Rejection
-from ingest.write import deadletters, journal
+from ingest.write import deadletters, journal, mirrors
 from ingest.write.copy import (
     Inserted,
     RowPacker,
@@ -25,7 +25,7 @@ from ingest.write.copy import (
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
     from ingest.settings import WriteSettings
@@ -111,6 +111,14 @@ class Writer:
                 lambda connection, epoch: journal.store_filters(connection, self._client_id, epoch, filters)
             )
         )
+
+    async def mirror(self, units: Mapping[int, str], sensor_types: Mapping[int, str]) -> None:
+        """Bring the mirrored catalogs in step: symbols and names by id."""
+
+        async def store() -> None:
+            await mirrors.store(await self._connected(), units, sensor_types)
+
+        await self._until_done(store)
 
     async def probe(self) -> None:
         """Ask the database for a sign of life; returns once it gives one."""

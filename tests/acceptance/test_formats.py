@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SARA, HORTAMED, DEFAULT = (UUID(int=0xA0 + number) for number in range(3))
 SARA_01, SARA_02, SARA_03, HORTAMED_A1, ONLY = (UUID(int=0xB0 + number) for number in range(5))
-PROBE, ROOF = UUID(int=0xC0), UUID(int=0xC1)
+PROBE, ROOF, SPARE = (UUID(int=0xC0 + number) for number in range(3))
 UNREGISTERED = UUID("5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a")
 
 TENANT_OF = {SARA_01: SARA, SARA_02: SARA, SARA_03: SARA, HORTAMED_A1: HORTAMED, ONLY: DEFAULT}
@@ -44,7 +44,8 @@ insert into metadata.greenhouses (id, tenant_id, name, greenhouse_code) values
 insert into metadata.sensors (id, greenhouse_id, tenant_id, sensor_code, sensor_type, unit, mqtt_field_name)
 values
     ('{PROBE}', '{SARA_01}', '{SARA}', 'DHT22-SARA01-TEMP', 'TEMPERATURE', '°C', null),
-    ('{ROOF}', '{SARA_02}', '{SARA}', 'ROOF', 'TEMPERATURE', '°C', 'TEMP_TEJADO')
+    ('{ROOF}', '{SARA_02}', '{SARA}', 'ROOF', 'TEMPERATURE', '°C', 'TEMP_TEJADO'),
+    ('{SPARE}', '{SARA_01}', '{SARA}', 'SPARE', 'SENSOR', 'unit', 'RESERVA')
 """
 
 
@@ -73,7 +74,7 @@ class Case(NamedTuple):
 
 
 def plc_map() -> Case:
-    """The 22 fields of the PLC, three greenhouses in one message."""
+    """The 22 fields of the PLC: three greenhouses in one message, and one label that is registered."""
     fields: dict[str, float] = {}
     rows = []
     for number, greenhouse in (("01", SARA_01), ("02", SARA_02), ("03", SARA_03)):
@@ -90,8 +91,8 @@ def plc_map() -> Case:
         fields[f"INVERNADERO_{number}_EXTRACTOR"] = 1
         rows.append(Expected(greenhouse, f"invernadero_{number}_extractor", SENSOR, UNIT, 1.0))
     fields["RESERVA"] = 0
-    rows.append(Expected(SARA_01, "reserva", SENSOR, UNIT, 0.0))
-    return Case("PLC", "GREENHOUSE/SARA/01", json.dumps(fields), tuple(rows))
+    rows.append(Expected(SARA_01, SPARE, SENSOR, UNIT, 0.0))
+    return Case("the flat map of the PLC", "GREENHOUSE/SARA", json.dumps(fields), tuple(rows))
 
 
 def one(name: str, topic: str, payload: str, *expected: object) -> Case:
@@ -190,6 +191,7 @@ async def test_a_message_becomes_its_rows(
 ) -> None:
     broker, worker = installation
     await connection.execute("delete from iot.sensor_readings")
+    await connection.execute("delete from iot.ingest_dead_letters")
     before_s = await connection.fetchval("select extract(epoch from clock_timestamp())::float8")
     mosquitto_pub(broker, case.topic, case.payload)
 
