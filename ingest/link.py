@@ -19,6 +19,7 @@ import structlog
 from ingest.errors import BrokerRefused, IngestError
 from ingest.receive import (
     QOS,
+    WHOLE_PACKET_BYTES,
     AckLedger,
     ConnectionLost,
     Entry,
@@ -171,6 +172,7 @@ class Link:
             self._settings.broker_address,
             self._settings.broker,
             version=version,
+            whole_packet_bytes=self._settings.decode.max_payload_bytes + WHOLE_PACKET_BYTES,
             on_deliveries=self._on_deliveries,
             on_ping=self.ledger.ping_sent,
             on_pong=self._on_pong,

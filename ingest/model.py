@@ -12,7 +12,8 @@ readings: decoded = written + duplicate + rejected + null.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -50,8 +51,30 @@ CURABLE: frozenset[Reason] = frozenset(
 )
 """Reasons that a newer catalog may remove: worth one refresh before the message is given up."""
 
+CUT_PAYLOAD_BYTES = 4096
+"""How much of a payload over the limit is kept."""
+
 PayloadFormat: TypeAlias = Literal["reading", "readings", "labels"]
 """How a route's payload is read: one reading (or an array), a batch envelope, a flat label map."""
+
+
+class CutPayload(bytes):
+    """The first 4 KiB of a payload too large to keep, with the length and SHA-256 of all of it."""
+
+    total_bytes: int
+    sha256: bytes
+
+    def __new__(cls, beginning: bytes, total_bytes: int, sha256: bytes) -> Self:
+        """Keep the *beginning* only as far as a dead letter stores it."""
+        payload = super().__new__(cls, beginning[:CUT_PAYLOAD_BYTES])
+        payload.total_bytes = total_bytes
+        payload.sha256 = sha256
+        return payload
+
+    @classmethod
+    def of(cls, payload: bytes) -> Self:
+        """Cut *payload*, unless it is cut already."""
+        return payload if isinstance(payload, cls) else cls(payload, len(payload), sha256(payload).digest())
 
 
 class Delivery(NamedTuple):

@@ -13,7 +13,7 @@ from ingest.decode.labels import ENVELOPE_KEYS, read_labels
 from ingest.decode.payload import parse_payload
 from ingest.decode.routes import IGNORED, Ignored, Routes
 from ingest.decode.values import INFINITY, Fault, parse_time, parse_value, quoted
-from ingest.model import Decoded, Reading, Rejection
+from ingest.model import CutPayload, Decoded, Reading, Rejection
 
 if TYPE_CHECKING:
     from ingest.model import Reason, Scope
@@ -58,12 +58,10 @@ class Decoder:
             return _whole(
                 None, "unknown_topic", f"no route fits the topic {quoted(topic)}; add one, or ignore it"
             )
-        if len(payload) > self._max_payload_bytes:
-            return _whole(
-                scope,
-                "too_large",
-                f"{len(payload)} bytes, the limit is {self._max_payload_bytes} (max_payload_bytes)",
-            )
+        if len(payload) > self._max_payload_bytes or type(payload) is CutPayload:
+            size = payload.total_bytes if isinstance(payload, CutPayload) else len(payload)
+            limit = self._max_payload_bytes
+            return _whole(scope, "too_large", f"{size} bytes, the limit is {limit} (max_payload_bytes)")
         tree = parse_payload(payload, self._max_depth)
         if type(tree) is Fault:
             return _whole(scope, "bad_payload", tree)

@@ -4,10 +4,12 @@
 """
 
 from ingest.receive.acks import QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
+from ingest.receive.packets import WHOLE_PACKET_BYTES
 from ingest.receive.session import ConnectionLost, MqttVersion, Opened, ProtocolUnsupported, Session
 
 __all__ = [
     "QOS",
+    "WHOLE_PACKET_BYTES",
     "AckLedger",
     "ConnectionLost",
     "Entry",

@@ -7,11 +7,12 @@ The layout is MQTT 3.1.1 section 3.3 and MQTT 5 section 3.3; only PUBLISH differ
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Final
 
 from ingest.errors import IngestError
-from ingest.model import Delivery
+from ingest.model import CutPayload, Delivery
 
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
@@ -20,6 +21,11 @@ _QOS_BITS: Final = 0x06
 _CONTINUES: Final = 0x80
 _PUBACK_HEADER: Final = 0x4002_0000
 _TOPICS_REMEMBERED: Final = 100_000
+_TOPIC_REMEMBERED_BYTES: Final = 256
+WHOLE_PACKET_BYTES: Final = 1_048_576
+"""Larger packets are not kept whole, unless configured: MQTT allows 256 MiB."""
+_HEAD_BYTES: Final = 262_144
+"""Enough of a large packet to find its payload: a topic has 64 KiB at most, properties hardly more."""
 
 
 class MalformedPacket(IngestError):
@@ -33,11 +39,13 @@ class PacketParser:
     whole, and remembers decoded topics so that each is decoded once.
     """
 
-    def __init__(self, *, mqtt5: bool) -> None:
-        """Parse PUBLISH as MQTT 5 does when *mqtt5*, else as 3.1.1."""
+    def __init__(self, *, mqtt5: bool, whole_packet_bytes: int = WHOLE_PACKET_BYTES) -> None:
+        """Parse PUBLISH as MQTT 5 does when *mqtt5*, else as 3.1.1; cut those over *whole_packet_bytes*."""
         self._mqtt5 = mqtt5
+        self._whole_packet_bytes = whole_packet_bytes
         self._rest = bytearray()
         self._wanted = 0
+        self._large: _LargePublish | None = None
         self._topics: dict[bytes, str] = {}
 
     @property
@@ -48,17 +56,26 @@ class PacketParser:
     def feed(self, data: bytes) -> tuple[list[Delivery], list[bytes]]:
         """Take *data* as read from the socket; give (deliveries, other packets), each in order.
 
-        Raises MalformedPacket on a remaining length over four bytes, on a PUBLISH that ends before
-        its topic, packet id or properties do, on QoS 3, and on packet id 0.
+        The payload of a PUBLISH that is too large arrives as a CutPayload. Raises MalformedPacket on a
+        remaining length over four bytes, on a PUBLISH that ends before its topic, packet id or
+        properties do, on QoS 3, on packet id 0, and on another packet of that size.
         """
+        deliveries: list[Delivery] = []
+        others: list[bytes] = []
+        if self._large is not None:
+            data = self._large.feed(data)
+            if self._large.wanted:
+                return [], []
+            deliveries.append(self._large.delivery())
+            self._large = None
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
+                if self._wanted > self._whole_packet_bytes and len(self._rest) >= _HEAD_BYTES:
+                    self._begin_large()
                 return [], []
             data = bytes(self._rest)
             self._rest.clear()
-        deliveries: list[Delivery] = []
-        others: list[bytes] = []
         try:
             position = self._cut(data, deliveries, others)
         except IndexError as error:
@@ -66,6 +83,23 @@ class PacketParser:
         if position < len(data):
             self._rest += data[position:]
         return deliveries, others
+
+    def _begin_large(self) -> None:
+        """Go on with the packet in the buffer without keeping it."""
+        head = bytes(self._rest)
+        missing = self._wanted - len(head)
+        self._rest.clear()
+        if head[0] & 0xF0 != _PUBLISH:
+            raise MalformedPacket(f"the broker sent a packet of {self._wanted} bytes that is no PUBLISH")
+        # The head alone, as a whole PUBLISH of that length: its delivery has the payload's beginning.
+        body = head[_long_length(head, 1)[1] :]
+        shortened = head[:1] + _as_length(len(body)) + body
+        heads: list[Delivery] = []
+        try:
+            self._cut(shortened, heads, [])
+        except IndexError as error:
+            raise MalformedPacket("the broker sent a PUBLISH whose head is over 256 KiB") from error
+        self._large = _LargePublish(heads[0], missing)
 
     def _cut(  # noqa: C901 - one loop without calls: it runs once a message
         self, data: bytes, deliveries: list[Delivery], others: list[bytes]
@@ -123,11 +157,47 @@ class PacketParser:
         return position
 
     def _remember(self, raw_topic: bytes) -> str:
-        if len(self._topics) >= _TOPICS_REMEMBERED:
-            self._topics.clear()
         # MQTT 1.5.4 wants UTF-8; a broker that lets other bytes through costs no message here.
-        topic = self._topics[raw_topic] = raw_topic.decode("utf-8", "backslashreplace")
+        topic = raw_topic.decode("utf-8", "backslashreplace")
+        if len(raw_topic) <= _TOPIC_REMEMBERED_BYTES:
+            if len(self._topics) >= _TOPICS_REMEMBERED:
+                self._topics.clear()
+            self._topics[raw_topic] = topic
         return topic
+
+
+class _LargePublish:
+    """A PUBLISH that is read to its end, and of which only the beginning, length and hash are kept."""
+
+    def __init__(self, head: Delivery, wanted: int) -> None:
+        """Start from the *head* that has arrived, its payload included; *wanted* bytes are to come."""
+        self._head = head
+        self._hash = hashlib.sha256(head.payload)
+        self._payload_bytes = len(head.payload)
+        self.wanted = wanted
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what belongs to the packet; give the rest of *data*."""
+        own = data[: self.wanted]
+        self._hash.update(own)
+        self._payload_bytes += len(own)
+        self.wanted -= len(own)
+        return data[len(own) :]
+
+    def delivery(self) -> Delivery:
+        """Give the delivery, once nothing is wanted."""
+        payload = CutPayload(self._head.payload, self._payload_bytes, self._hash.digest())
+        return self._head._replace(payload=payload)
+
+
+def _as_length(value: int) -> bytes:
+    """Write a variable byte integer (MQTT 5 1.5.5)."""
+    encoded = bytearray()
+    while value >= _CONTINUES:
+        encoded.append(value & 0x7F | _CONTINUES)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _long_length(data: bytes, at: int) -> tuple[int, int]:

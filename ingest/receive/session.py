@@ -22,7 +22,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.errors import BrokerRefused, IngestError
-from ingest.receive.packets import PINGREQ, MalformedPacket, puback_blob
+from ingest.receive.packets import (
+    PINGREQ,
+    WHOLE_PACKET_BYTES,
+    MalformedPacket,
+    PacketParser,
+    puback_blob,
+)
 from ingest.receive.transport import Transport, connect
 
 if TYPE_CHECKING:
@@ -81,19 +87,21 @@ class Session:
         *,
         version: MqttVersion,
         keep: bool = True,
+        whole_packet_bytes: int = WHOLE_PACKET_BYTES,
         on_deliveries: Callable[[list[Delivery]], None],
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
     ) -> None:
         """Prepare a connection to *address*; nothing touches the network before `open`.
 
-        With *keep* false the session starts clean and ends with the connection. Raises
-        ConnectionLost when the TLS files cannot be used.
+        With *keep* false the session starts clean and ends with the connection. A PUBLISH over
+        *whole_packet_bytes* is cut. Raises ConnectionLost when the TLS files cannot be used.
         """
         self._address = address
         self._settings = settings
         self._mqtt5 = version == "5"
         self._keep = keep
+        self._whole_packet_bytes = whole_packet_bytes
         self._on_deliveries = on_deliveries
         self._on_ping = on_ping
         self._on_pong = on_pong
@@ -340,7 +348,7 @@ class Session:
         client.connect_with(
             lambda: Transport(
                 connect(address, tls, settings.connect_timeout_s),
-                mqtt5=self._mqtt5,
+                parser=PacketParser(mqtt5=self._mqtt5, whole_packet_bytes=self._whole_packet_bytes),
                 on_ping=self._on_ping,
                 on_pong=self._on_pong,
             )

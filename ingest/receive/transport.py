@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import paho.mqtt.client as paho
 
-from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser
+from ingest.receive.packets import PINGREQ, PINGRESP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingest.addresses import BrokerAddress
     from ingest.model import Delivery
+    from ingest.receive.packets import PacketParser
 
 READ_BYTES: Final = 262_144
 """Taken from the socket at a time: larger reads measured no faster, smaller ones cost system calls."""
@@ -76,15 +77,20 @@ class Transport:
     """
 
     def __init__(
-        self, stream: Stream, *, mqtt5: bool, on_ping: Callable[[], None], on_pong: Callable[[], None]
+        self,
+        stream: Stream,
+        *,
+        parser: PacketParser,
+        on_ping: Callable[[], None],
+        on_pong: Callable[[], None],
     ) -> None:
-        """Wrap a connected *stream*.
+        """Wrap a connected *stream*; *parser* is this connection's own.
 
         *on_ping* is called for each PINGREQ queued, paho's own included, *on_pong* for each
         PINGRESP read: the broker answers them in order.
         """
         self._stream = stream
-        self._parser = PacketParser(mqtt5=mqtt5)
+        self._parser = parser
         self._deliveries: list[Delivery] = []
         self._for_paho = bytearray()
         self._out: deque[bytes] = deque()

@@ -7,12 +7,13 @@ be refused for what it holds.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+
+from ingest.model import CutPayload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from ingest.write.batch import DeadLetter
 
-KEPT_BYTES: Final = 4096
-"""How much of a payload over the limit is kept."""
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
@@ -60,7 +59,9 @@ async def store(
 
 def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple[Any, ...]:
     payload = letter.payload
-    too_large = len(payload) > max_payload_bytes
+    cut: CutPayload | None = None
+    if isinstance(payload, CutPayload) or len(payload) > max_payload_bytes:
+        payload = cut = CutPayload.of(payload)
     rejected = [
         {"field": storable(field), "reason": reason, "detail": storable(detail)}
         for field, reason, detail in letter.rejections
@@ -69,9 +70,9 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
         _EPOCH + timedelta(microseconds=letter.receipt_us),
         storable(client_id),
         storable(letter.topic),
-        payload[:KEPT_BYTES] if too_large else payload,
-        len(payload),
-        hashlib.sha256(payload).digest() if too_large else None,
+        bytes(payload),
+        len(payload) if cut is None else cut.total_bytes,
+        None if cut is None else cut.sha256,
         letter.tenant_id,
         orjson.dumps(rejected).decode(),
         sorted({rejection.reason for rejection in letter.rejections}),
