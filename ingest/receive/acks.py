@@ -14,6 +14,7 @@ its packet id. In doubt nothing is skipped: a duplicate is the lesser evil.
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DUP: Final = 0x08
 QOS: Final = 0x06
+_TOPIC_REMEMBERED_CHARS: Final = 256
 
 
 class Entry(NamedTuple):
@@ -36,8 +38,16 @@ class Entry(NamedTuple):
 
 def entry_of(delivery: Delivery) -> Entry:
     """Give the entry under which *delivery* is remembered."""
-    checksum = crc32(delivery.payload, crc32(delivery.topic.encode("utf-8", "backslashreplace")))
-    return Entry(delivery.packet_id, checksum)
+    topic, payload, _, packet_id = delivery
+    remembered = _known_checksum if len(topic) <= _TOPIC_REMEMBERED_CHARS else _topic_checksum
+    return tuple.__new__(Entry, (packet_id, crc32(payload, remembered(topic))))
+
+
+def _topic_checksum(topic: str) -> int:
+    return crc32(topic.encode("utf-8", "backslashreplace"))
+
+
+_known_checksum = lru_cache(maxsize=65_536)(_topic_checksum)
 
 
 class AckLedger:
