@@ -3,7 +3,7 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint lock clean
+.PHONY: help demo test test-native lint bench lock clean
 VENV := .venv
 ARGS ?=
 
@@ -34,6 +34,11 @@ lint: ## ruff, mypy and the import contracts
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+bench: ## the worker against its limits and the usual loop, in one run (ARGS=--quick)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m bench $(ARGS)
 
 lock: ## resolve pyproject.toml anew into requirements/*.txt (UPGRADE=1: newer versions)
 	@sh requirements/lock.sh

@@ -23,6 +23,7 @@ from ingest.receive import (
     AckLedger,
     ConnectionLost,
     Entry,
+    HungUp,
     MqttVersion,
     ProtocolUnsupported,
     Redelivery,
@@ -96,7 +97,8 @@ class Link:
             try:
                 await self._connection(version)
             except ProtocolUnsupported as error:
-                if settings.protocol == "auto":
+                # A broker that has spoken this version hangs up because it is being restarted.
+                if settings.protocol == "auto" and not (self._connected_before and isinstance(error, HungUp)):
                     version = "3.1.1" if version == "5" else "5"
                 self._tell(error, next_protocol=version)
             except (ConnectionLost, BrokerRefused) as error:

@@ -5,7 +5,7 @@
 
 from ingest.receive.acks import QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
 from ingest.receive.packets import WHOLE_PACKET_BYTES
-from ingest.receive.session import ConnectionLost, MqttVersion, Opened, ProtocolUnsupported, Session
+from ingest.receive.session import ConnectionLost, HungUp, MqttVersion, Opened, ProtocolUnsupported, Session
 
 __all__ = [
     "QOS",
@@ -13,6 +13,7 @@ __all__ = [
     "AckLedger",
     "ConnectionLost",
     "Entry",
+    "HungUp",
     "MqttVersion",
     "Opened",
     "ProtocolUnsupported",

@@ -53,7 +53,11 @@ class ConnectionLost(IngestError):
 
 
 class ProtocolUnsupported(ConnectionLost):
-    """The broker does not speak this protocol version, or hung up on its CONNECT."""
+    """The broker does not speak this protocol version."""
+
+
+class HungUp(ProtocolUnsupported):
+    """The broker hung up on CONNECT: it may not speak this protocol version, or be about to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class Session:
         except asyncio.CancelledError:
             self.abort()
             raise
-        raise ProtocolUnsupported(f"{host}:{port} hung up before CONNACK: {self.closed.result()}")
+        raise HungUp(f"{host}:{port} hung up before CONNACK: {self.closed.result()}")
 
     def start(self) -> None:
         """Hand over the deliveries held since CONNACK and those to come."""

@@ -145,12 +145,29 @@ class WorkerProcess:
         lines = [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
+    async def until(
+        self, holds: Callable[[], bool | Awaitable[bool]], what: str, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Wait as the function `until` does, and fail with the log; at once when the worker has ended."""
+
+        async def holds_while_running() -> bool:
+            held = holds()
+            held = held if isinstance(held, bool) else await held
+            assert held or self.running, "the worker has ended"
+            return held
+
+        try:
+            await until(holds_while_running, what, patience_s=patience_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log_text}") from error
+
+    def never_traced_back(self) -> None:
+        """Expect no traceback in the log, whatever happened."""
+        assert "Traceback" not in self.log_text, self.log_text
+
     async def logged(self, name: str, times: int = 1) -> None:
         """Wait until the log has the event *times* times."""
-        await until(
-            lambda: len(self.events(name)) >= times or not self.running, f"{name} is logged {times} times"
-        )
-        assert len(self.events(name)) >= times, self.log_text
+        await self.until(lambda: len(self.events(name)) >= times, f"{name} is logged {times} times")
 
     async def get(self, page: str) -> tuple[int, str]:
         """Ask the worker's own HTTP server for *page*; give (status, body)."""
@@ -169,13 +186,9 @@ class WorkerProcess:
         """Wait until /readyz says 200."""
 
         async def holds() -> bool:
-            assert self.running, self.log_text
             return (await self.get("/readyz"))[0] == 200
 
-        try:
-            await until(holds, "the worker is ready", patience_s=patience_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log_text}") from error
+        await self.until(holds, "the worker is ready", patience_s=patience_s)
 
     async def not_ready_because(self, text: str) -> None:
         """Wait until /readyz says 503 with a reason that holds *text*."""
@@ -184,7 +197,7 @@ class WorkerProcess:
             status, body = await self.get("/readyz")
             return status == 503 and text in body
 
-        await until(holds, f"/readyz names {text!r}")
+        await self.until(holds, f"/readyz names {text!r}")
 
 
 def _fetch(url: str) -> tuple[int, str]:

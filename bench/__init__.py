@@ -1,0 +1,1 @@
+"""Whole-path benchmarks: ratios measured in one run, never timed tests. See `python -m bench --help`."""
