@@ -6,8 +6,8 @@
 
 Single readings with a time, QoS 1, MQTT 5 for the worker, Mosquitto as shipped, the production schema with
 its unique index. On the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIES_DSN, else on PostgreSQL without
-the TimescaleDB statements; the table says which. Everything on loopback; rows are counted after each drain, and
-a contender that lost or doubled some is marked. Medians of the rounds; ratios first.
+the TimescaleDB statements; the table says which. Everything on loopback; rows are counted after each drain,
+and a contender that lost or doubled some is marked. Medians of the rounds; ratios first.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def drain(*arguments: str) -> float:
 async def work(
     url: str, client_id: str, dsn: str, count: int, connection: asyncpg.Connection
 ) -> tuple[float, float, float]:
-    """Run the worker until everything is committed: seconds since it began to connect, CPU µs a message, MiB."""
+    """Run the worker until all is committed: seconds since it began to connect, CPU µs a message, MiB."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         environment = os.environ | {
