@@ -155,7 +155,9 @@ class Link:
             session.pause()
             keepalive_s = self._settings.broker.keepalive_s
             self._pause_limit = asyncio.get_running_loop().call_later(keepalive_s, session.abort)
-            log.warning("intake_paused", reason="write.max_buffered_… is reached; the broker has to wait")
+            if (held_back := self._repeats.admit("intake paused", time.monotonic())) is not None:
+                reason = "write.max_buffered_… is reached; the broker has to wait"
+                log.warning("intake_paused", reason=reason, repeats=held_back)
 
     def resume(self) -> None:
         """Read again after `pause`."""
@@ -164,7 +166,7 @@ class Link:
             if self._pause_limit is not None:
                 self._pause_limit.cancel()
             session.resume()
-            log.info("intake_resumed")
+            log.debug("intake_resumed")
 
     async def _connection(self, version: MqttVersion) -> None:
         """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""

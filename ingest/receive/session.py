@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.errors import BrokerRefused, IngestError
+from ingest.receive.client import SessionClient, in_thread
 from ingest.receive.packets import (
     PINGREQ,
     WHOLE_PACKET_BYTES,
@@ -29,7 +27,7 @@ from ingest.receive.packets import (
     PacketParser,
     puback_blob,
 )
-from ingest.receive.transport import Transport, connect
+from ingest.receive.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,18 +65,6 @@ class Opened:
     session_present: bool
     session_expiry_s: int | None
     """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
-
-
-class _PahoClient(paho.Client):
-    """paho's client with its one private hook: the socket it gets is a `Transport`."""
-
-    def connect_with(self, connect: Callable[[], Transport]) -> None:
-        self._connect_transport = connect
-        self.transport_made: Transport | None = None
-
-    def _create_socket(self) -> Any:  # noqa: ANN401 - paho's private SocketLike
-        self.transport_made = self._connect_transport()
-        return self.transport_made
 
 
 class Session:
@@ -135,7 +121,7 @@ class Session:
         """
         timeout_s = self._settings.connect_timeout_s
         host, port = self._address.host, self._address.port
-        connecting = _in_thread(lambda: self._connect(host, port))
+        connecting = in_thread(self._client.connect_session)
         try:
             async with asyncio.timeout(timeout_s + 1):  # paho's own limit bounds each handshake
                 await asyncio.shield(connecting)
@@ -337,56 +323,25 @@ class Session:
 
     # paho
 
-    def _make_client(self) -> _PahoClient:
-        settings = self._settings
-        address = self._address
-        client = _PahoClient(
-            CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
-            clean_session=None if self._mqtt5 else not self._keep,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        tls = self._tls_context() if address.tls else None
-        client.connect_with(
-            lambda: Transport(
-                connect(address, tls, settings.connect_timeout_s),
+    def _make_client(self) -> SessionClient:
+        client = SessionClient(
+            self._address,
+            self._settings,
+            mqtt5=self._mqtt5,
+            keep=self._keep,
+            make_transport=lambda stream: Transport(
+                stream,
                 parser=PacketParser(mqtt5=self._mqtt5, whole_packet_bytes=self._whole_packet_bytes),
                 on_ping=self._on_ping,
                 on_pong=self._on_pong,
-            )
+            ),
         )
-        if settings.username is not None:
-            password = settings.password.get_secret_value() if settings.password else None
-            client.username_pw_set(settings.username, password)
         client.on_connect = self._on_connack
         client.on_subscribe = self._on_answer
         client.on_unsubscribe = self._on_answer
         client.on_disconnect = self._on_disconnect
         client.on_socket_register_write = lambda *_: None  # the packets wait until `open` takes over
         return client
-
-    def _tls_context(self) -> ssl.SSLContext:
-        settings = self._settings
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-        return context
-
-    def _connect(self, host: str, port: int) -> None:
-        """Block until the socket stands; the CONNECT packet is queued then."""
-        settings = self._settings
-        if self._mqtt5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = settings.session_expiry_s if self._keep else 0
-            properties.ReceiveMaximum = settings.receive_maximum
-            self._client.connect(
-                host, port, settings.keepalive_s, clean_start=not self._keep, properties=properties
-            )
-        else:
-            self._client.connect(host, port, settings.keepalive_s)
 
     def _abandon(self, connecting: asyncio.Future[None]) -> None:
         """Close a socket that came to stand after nobody waited for it any more."""
@@ -410,24 +365,14 @@ class Session:
             self._connack.set_result(Opened(bool(flags.session_present), expiry))
 
     def _on_answer(
-        self,
-        _client: object,
-        _data: object,
-        message_id: int,
-        reasons: Iterable[ReasonCode],
-        _properties: object,
+        self, _client: object, _data: object, message_id: int, reasons: Iterable[ReasonCode], *_: object
     ) -> None:
         answer = self._answers.pop(message_id, None)
         if answer is not None and not answer.done():
             answer.set_result([reason.value for reason in reasons])
 
     def _on_disconnect(
-        self,
-        _client: object,
-        _data: object,
-        flags: paho.DisconnectFlags,
-        reason: ReasonCode,
-        _properties: object,
+        self, _client: object, _data: object, flags: paho.DisconnectFlags, reason: ReasonCode, *_: object
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self._loop.call_soon(self._end, ConnectionLost(f"the broker sent DISCONNECT: {reason}"))
@@ -447,29 +392,3 @@ class Session:
             if self.closed.done() and answer.cancelled():
                 raise ConnectionLost(f"the connection to the broker ended before {packet}") from None
             raise
-
-
-def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Run *work* in a daemon thread, which a stopping process need not wait for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except BaseException as caught:  # noqa: BLE001 - handed to whoever awaits
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=run, name="mqtt-connect", daemon=True).start()
-    return done

@@ -302,6 +302,8 @@ async def translated(doing: str) -> AsyncIterator[None]:
         if isinstance(error, ValueError):  # the DSN or its options make no sense
             raise Misconfigured(f"cannot {doing}: {error}; check the metadata DSN") from error
         raise Unavailable(f"cannot {doing} in the metadata database: {error}") from error
+    except asyncpg.InternalClientError as error:  # what asyncpg says when the server dies within a statement
+        raise Unavailable(f"cannot {doing} in the metadata database: {error}") from error
     except (OSError, TimeoutError) as error:
         cause = str(error) or type(error).__name__
         raise Unavailable(f"cannot {doing}: the metadata database does not answer: {cause}") from error

@@ -56,7 +56,8 @@ def translate(error: BaseException) -> DatabaseFault:
         return Unavailable("the database did not answer in time")
     if isinstance(error, OSError):
         return Unavailable(f"the database cannot be reached: {error}")
-    if isinstance(error, asyncpg.InterfaceError):
+    # asyncpg calls it an internal error of its own when the server dies between two messages of a statement.
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return Unavailable(f"the database connection is unusable: {error}")
     return Misconfigured(f"{type(error).__name__}: {error}")
 

@@ -157,6 +157,7 @@ class Writer:
             except (
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
                 OSError,
             ) as error:  # a timeout is an OSError
                 await self.close()

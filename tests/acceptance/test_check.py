@@ -10,12 +10,9 @@ from ingest.settings import BrokerSettings, Settings
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import asyncpg
 
-    from tests.acceptance.conftest import Greenhouse
-    from tests.acceptance.workers import WorkerProcess
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
 
@@ -38,13 +35,12 @@ async def test_all_is_well(broker: Mosquitto, database: str) -> None:
 
 
 async def test_a_running_worker_is_not_disturbed(
-    broker: Mosquitto, database: str, greenhouse: Greenhouse, worker_of: Callable[..., WorkerProcess]
+    broker: Mosquitto, database: str, greenhouse: Greenhouse, worker_of: WorkerMaker
 ) -> None:
-    with worker_of("disturbed") as worker:
-        await worker.ready()
-        assert await failures(settings(broker.url, database, "disturbed")) == {}
-        assert "broker_unavailable" not in worker.log_file.read_text()
-    assert await greenhouse.count() == 0
+    worker = worker_of(greenhouse, database, broker.url, client_id="disturbed")
+    await worker.ready()
+    assert await failures(settings(broker.url, database, "disturbed")) == {}
+    assert "broker_unavailable" not in worker.log_file.read_text()
 
 
 @pytest.mark.usefixtures("greenhouse")
