@@ -37,7 +37,7 @@ from rich.table import Table
 
 from ingest.migrate import Database, migrate
 from ingest.model import Row, Series
-from ingest.write.copy import RowPacker, copy_straight
+from ingest.write.copy import copy_straight, pack
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.servers import Mosquitto, PostgresCluster
 
@@ -168,7 +168,7 @@ async def raw_copy(connection: asyncpg.Connection, count: int) -> float:
         Series(greenhouse, tenant, uuid.uuid4(), 1, 1, float("-inf"), float("inf")) for _ in range(_SENSORS)
     ]
     now_us = time.time_ns() // 1000
-    packed = RowPacker().pack(
+    packed = pack(
         [Row(series[index % _SENSORS], now_us + 10_000 * index, 20.0, None, "") for index in range(count)]
     )
     started = time.perf_counter()

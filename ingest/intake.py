@@ -41,6 +41,8 @@ class Intake:
         """Messages taken in and not yet handed out by `next_batch`."""
         self.payload_bytes = 0
         """Their payloads' bytes."""
+        self.rows = 0
+        """Their rows."""
 
     def take_in(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Add *deliveries* to the batch being filled; never raises for what they hold.
@@ -53,8 +55,10 @@ class Intake:
             receipt_us = self._last_us + 1
             receipt_us = max(receipt_us, now_us)
             self._last_us = receipt_us
+            before = len(batch.rows)
             self._add(batch, delivery, receipt_us)
             self.payload_bytes += len(delivery[1])
+            self.rows += len(batch.rows) - before
             if len(batch.rows) >= self._max_batch_rows:
                 self._full.append(batch)
                 batch = self._filling = Batch()
@@ -70,6 +74,7 @@ class Intake:
             return None
         self.messages -= len(batch)
         self.payload_bytes -= batch.payload_bytes
+        self.rows -= len(batch.rows)
         return batch
 
     def is_outdated(self, batch: Batch) -> bool:

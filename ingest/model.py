@@ -137,7 +137,7 @@ class Decoded:
     """Fields whose value is JSON null: no row, counted."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Series:
     """Where a reading belongs, by id; one object a (scope, sensor, type, unit), compared by identity."""
 
@@ -151,6 +151,8 @@ class Series:
     maximum: float
     origin: dict[str, str] | None = None
     """The label or device code behind a derived sensor id, stored in `metadata`; None if registered."""
+    packed: bytes = b""
+    """Its ids as write packs them, kept here so that they live as long as the series; empty at first."""
 
 
 class Row(NamedTuple):

@@ -98,6 +98,7 @@ class WriteSettings(_Table):
 
     max_batch_rows: int = Field(default=20_000, ge=1, le=1_000_000)
     max_buffered_messages: int = Field(default=40_000, ge=1, le=10_000_000)
+    max_buffered_rows: int = Field(default=100_000, ge=1, le=100_000_000)
     max_buffered_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     conflicting_value: Literal["dead_letter", "keep_first", "replace"] = "dead_letter"
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)

@@ -323,11 +323,16 @@ class Worker:
         committing = 0 if self._committing is None else self._committing.payload_bytes
         return self._intake.payload_bytes + committing
 
+    @property
+    def _buffered_rows(self) -> int:
+        return self._intake.rows + (0 if self._committing is None else len(self._committing.rows))
+
     def _over_bound(self, share: float) -> bool:
         write = self._settings.write
         return (
             self._in_flight >= write.max_buffered_messages * share
             or self._buffered_bytes >= write.max_buffered_bytes * share
+            or self._buffered_rows >= write.max_buffered_rows * share
         )
 
     def _on_database_fault(self, fault: DatabaseFault, wait_s: float) -> None:

@@ -42,10 +42,9 @@ _TRAILER: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
 _EPOCH_2000_US: Final = 946_684_800_000_000
 _CHUNK_BYTES: Final = 524_288
-_SERIES_KEPT: Final = 200_000
 
 _head = struct.Struct(">hiqid").pack
-_tail = struct.Struct(">i16si16si16sihih").pack
+_ids = struct.Struct(">i16si16si16sihih").pack
 _length = struct.Struct(">i").pack
 _staged_head = struct.Struct(">hii").pack
 
@@ -114,44 +113,33 @@ class Inserted(NamedTuple):
     conflicts: list[Conflict]
 
 
-class RowPacker:
-    """Packs rows, keeping the packed bytes of each `Series` it has met."""
+def pack(rows: Sequence[Row]) -> list[bytes]:
+    """Give each row as one COPY tuple, in COLUMNS order; the ids of a series are packed once."""
+    packed = []
+    for series, time_us, value, metadata, _ in rows:
+        ids = series.packed or _pack_ids(series)
+        head = _head(_FIELDS, 8, time_us - _EPOCH_2000_US, 8, value)
+        if metadata is None:
+            packed.append(head + ids + _NULL)
+        else:
+            packed.append(head + ids + _length(len(metadata) + 1) + b"\x01" + metadata)
+    return packed
 
-    def __init__(self) -> None:
-        """Start with nothing kept."""
-        self._tails: dict[Series, bytes] = {}
 
-    def pack(self, rows: Sequence[Row]) -> list[bytes]:
-        """Give each row as one COPY tuple, in COLUMNS order."""
-        tails = self._tails
-        packed = []
-        for series, time_us, value, metadata, _ in rows:
-            tail = tails.get(series)
-            if tail is None:
-                tail = self._keep(series)
-            head = _head(_FIELDS, 8, time_us - _EPOCH_2000_US, 8, value)
-            if metadata is None:
-                packed.append(head + tail + _NULL)
-            else:
-                packed.append(head + tail + _length(len(metadata) + 1) + b"\x01" + metadata)
-        return packed
-
-    def _keep(self, series: Series) -> bytes:
-        if len(self._tails) >= _SERIES_KEPT:
-            self._tails.clear()
-        tail = self._tails[series] = _tail(
-            16,
-            series.greenhouse_id.bytes,
-            16,
-            series.tenant_id.bytes,
-            16,
-            series.sensor_id.bytes,
-            2,
-            series.sensor_type_id,
-            2,
-            series.unit_id,
-        )
-        return tail
+def _pack_ids(series: Series) -> bytes:
+    series.packed = _ids(
+        16,
+        series.greenhouse_id.bytes,
+        16,
+        series.tenant_id.bytes,
+        16,
+        series.sensor_id.bytes,
+        2,
+        series.sensor_type_id,
+        2,
+        series.unit_id,
+    )
+    return series.packed
 
 
 async def copy_straight(connection: asyncpg.Connection, packed: Sequence[bytes]) -> None:

@@ -18,9 +18,9 @@ from ingest.model import Rejection
 from ingest.write import deadletters, journal, mirrors
 from ingest.write.copy import (
     Inserted,
-    RowPacker,
     copy_straight,
     insert_bisecting,
+    pack,
 )
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
 
@@ -72,7 +72,6 @@ class Writer:
         self._max_payload_bytes = max_payload_bytes
         self._on_retry = on_retry
         self._on_recovery = on_recovery
-        self._packer = RowPacker()
         self._connection: asyncpg.Connection | None = None
         self._epoch: int | None = None
         self._in_doubt: tuple[UUID, Outcome] | None = None
@@ -88,7 +87,7 @@ class Writer:
         *pending* is the journal's list including this batch. Returns only after COMMIT; raises
         SessionTakenOver when the session has another owner.
         """
-        packed = self._packer.pack(batch.rows)
+        packed = pack(batch.rows)
         return await self._until_done(lambda: self._commit(batch, packed, pending, also))
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:

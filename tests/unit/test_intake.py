@@ -1,0 +1,128 @@
+"""Deliveries become batches in arrival order, each with a receipt time of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ingest.intake import Intake
+from ingest.model import Delivery
+from ingest.resolve import Resolver
+from ingest.resolve.catalog import Greenhouse
+from tests.batches import NOW_US
+from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_catalog
+from tests.unit.examples import default_decoder
+
+if TYPE_CHECKING:
+    from ingest.resolve import Catalog
+    from ingest.write import Batch
+
+RETAIN = 0x01
+TOPIC = f"greenhouse/{SARA_01}/sensors/sensor"
+
+
+def resolver_of(catalog: Catalog) -> Resolver:
+    return Resolver(catalog, default_rules(), out_of_range="quarantine")
+
+
+def intake_of(*, max_batch_rows: int = 1_000, ignore_retained: bool = True) -> Intake:
+    return Intake(
+        default_decoder(),
+        resolver_of(example_catalog()),
+        ignore_retained=ignore_retained,
+        max_batch_rows=max_batch_rows,
+    )
+
+
+def sent(count: int, topic: str = TOPIC) -> list[Delivery]:
+    return [Delivery(topic, b"%d" % number, 2, number + 1) for number in range(count)]
+
+
+def batch_of(intake: Intake) -> Batch:
+    batch = intake.next_batch()
+    assert batch is not None
+    return batch
+
+
+def test_messages_read_in_one_go_have_strictly_increasing_times() -> None:
+    intake = intake_of()
+    intake.take_in(sent(3), NOW_US)
+    intake.take_in(sent(2), NOW_US - 1_000_000)  # the clock was set back
+    intake.take_in(sent(1), NOW_US + 1_000_000)
+    batch = batch_of(intake)
+    offsets = [time_us - NOW_US for time_us in batch.receipts_us]
+    assert offsets == [0, 1, 2, 3, 4, 1_000_000]
+    assert [each.time_us - NOW_US for each in batch.rows] == offsets
+
+
+def test_all_rows_of_a_message_share_its_time() -> None:
+    intake = intake_of()
+    intake.take_in([Delivery("GREENHOUSE/SARA/01", b'{"SENSOR_01": 1, "SENSOR_02": 2}', 2, 1)], NOW_US)
+    assert {each.time_us for each in batch_of(intake).rows} == {NOW_US}
+
+
+def test_a_batch_is_cut_off_when_full_and_the_order_kept() -> None:
+    intake = intake_of(max_batch_rows=4)
+    intake.take_in(sent(10), NOW_US)
+    assert intake.messages == 10
+    assert intake.payload_bytes == 10
+    sizes, values = [], []
+    while (batch := intake.next_batch()) is not None:
+        sizes.append(len(batch))
+        values += [each.value for each in batch.rows]
+    assert sizes == [4, 4, 2]
+    assert values == [float(number) for number in range(10)]
+    assert (intake.messages, intake.payload_bytes) == (0, 0)
+
+
+def test_ignored_messages_have_their_place_in_the_batch() -> None:
+    intake = intake_of()
+    intake.take_in(
+        [
+            Delivery("GREENHOUSE/RESPONSE", b"{}", 2, 1),
+            Delivery(TOPIC, b"1", 2 | RETAIN, 2),
+            Delivery(TOPIC, b"2", 2, 3),
+        ],
+        NOW_US,
+    )
+    batch = batch_of(intake)
+    assert [each.packet_id for each in batch.deliveries] == [1, 2, 3], "they are acknowledged too"
+    assert batch.ignored == 2
+    assert [each.value for each in batch.rows] == [2.0]
+
+
+def test_retained_messages_are_taken_when_asked_for() -> None:
+    intake = intake_of(ignore_retained=False)
+    intake.take_in([Delivery(TOPIC, b"1", 2 | RETAIN, 2)], NOW_US)
+    assert len(batch_of(intake).rows) == 1
+
+
+def test_a_second_look_under_a_newer_catalog_keeps_everything_else() -> None:
+    intake = intake_of()
+    new_topic = "GREENHOUSE/SARA/NEW"
+    intake.take_in(
+        [
+            Delivery(TOPIC, b"1", 2, 1),
+            Delivery(new_topic, b'{"SENSOR_01": 2, "SENSOR_02": null}', 2, 2),
+            Delivery(TOPIC, b'"warm"', 2, 3),
+            Delivery("GREENHOUSE/STATUS", b"{}", 2, 4),
+            Delivery(TOPIC, b"3", 2, 5),
+        ],
+        NOW_US,
+    )
+    batch = batch_of(intake)
+    assert list(batch.curable) == [1]
+    assert not intake.is_outdated(batch)
+    intake.resolver = resolver_of(
+        example_catalog(greenhouses=(Greenhouse(UUID(int=0xBF), SARA, "NEW", is_active=True),))
+    )
+    assert intake.is_outdated(batch)
+    revised = intake.look_again(batch)
+    assert revised.batch_id == batch.batch_id
+    assert revised.deliveries == batch.deliveries
+    assert revised.receipts_us == batch.receipts_us
+    assert [each.value for each in revised.rows] == [1.0, 2.0, 3.0]
+    assert [revised.owner(number) for number in range(3)] == [0, 1, 4]
+    assert list(revised.rejections) == [2]
+    assert (revised.nulls, revised.ignored, revised.rejected) == (1, 1, 1)
+    assert not revised.curable
