@@ -24,6 +24,7 @@ Names: TypeAlias = tuple[str | None, str | None, str | None]
 
 CACHED_NAMES = 131_072
 """Entries kept before the cache is emptied: 2 000 gateways of 60 fields; about 100 MB of hostile names."""
+CHARS_OF_ONE_NAME = 64
 CACHED_NAME_CHARS = 400
 """Longer names are resolved each time: a cache of payload-sized keys would have no bound in bytes."""
 
@@ -117,24 +118,26 @@ class Resolver:
         self._topics[scope] = topic
         return topic
 
-    def _make_room(self) -> None:
-        """Count one entry more; past the limit forget all of them: hostile names must not grow it.
+    def _make_room(self, chars: int = 0) -> None:
+        """Count one entry more, long ones as several; past the limit forget all of them.
 
-        A message under way keeps its own topic's entries until it is done.
+        Hostile names must not grow the caches. A message under way keeps its own topic's entries
+        until it is done.
         """
-        self._cached += 1
+        weight = 1 + chars // CHARS_OF_ONE_NAME
+        self._cached += weight
         if self._cached > CACHED_NAMES:
             self._topics.clear()
-            self._cached = 1
+            self._cached = weight
 
     def _look_up(self, scope: Scope, topic: _Topic, names: Names) -> _Known | _Refusal:
         """Give the remembered refusal of *names*, else place them and remember the answer."""
         refused = topic.refused.get(names)
         if refused is not None:
             return refused
-        cacheable = sum(len(name) for name in names if name is not None) <= CACHED_NAME_CHARS
-        if cacheable:
-            self._make_room()
+        chars = sum(len(name) for name in names if name is not None)
+        cacheable = chars <= CACHED_NAME_CHARS
+        self._make_room(chars if cacheable else 0)  # one that is not kept still takes a slot
         try:
             known = self._known(scope, topic, names)
         except Refused as fault:

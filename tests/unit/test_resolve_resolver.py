@@ -245,6 +245,15 @@ def test_names_as_long_as_a_payload_are_not_remembered() -> None:
     assert [len(topic.known) for topic in one._topics.values()] == [0]  # noqa: SLF001 (as above)
 
 
+def test_names_too_long_to_remember_do_not_grow_their_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "CACHED_NAMES", 50)
+    resolving = a_resolver()
+    long = "x" * (resolver.CACHED_NAME_CHARS + 1)
+    for number in range(200):
+        resolving.resolve(Decoded(BATCH, [reading(f"{long}{number}")]))
+        assert sum(len(topic.slots) for topic in resolving._topics.values()) <= 51  # noqa: SLF001
+
+
 def test_newer_catalog_knows_the_name() -> None:
     late = example_catalog(sensor(UUID(int=9), SARA_01, "LATE", "TEMPERATURE", "°F"))
     sent = Decoded(BATCH, [reading("LATE")])
