@@ -31,7 +31,7 @@ from ingest.observe.metrics import BatchResult, Metrics
 from ingest.receive import QOS, entry_of
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
-from ingest.write import Batch, Counts, Outcome, Writer
+from ingest.write import Batch, Counts, Mirrored, Outcome, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,15 +284,22 @@ class Worker:
             log.error("catalog_empty", action="run `ingest schema migrate`: no sensor type is known")
 
     async def _mirror_catalog(self) -> None:
-        """Carry units and sensor types over to the readings' database, for its views."""
+        """Carry names and publishing intervals over to the readings' database, for its views and jobs."""
         while True:
             await self._catalog_changed.wait()
             self._catalog_changed.clear()
             catalog = self._intake.resolver.catalog
-            units = {unit_id: unit.symbol for unit_id, unit in catalog.units.items()}
-            sensor_types = {type_id: each.name for type_id, each in catalog.sensor_types.items()}
+            mirrored = Mirrored(
+                {unit_id: unit.symbol for unit_id, unit in catalog.units.items()},
+                {type_id: each.name for type_id, each in catalog.sensor_types.items()},
+                [
+                    (sensor.sensor_id, sensor.greenhouse_id, sensor.expected_interval_s)
+                    for sensor in catalog.sensors.values()
+                    if sensor.is_active and sensor.expected_interval_s is not None
+                ],
+            )
             try:
-                await self._writer.mirror(units, sensor_types)
+                await self._writer.mirror(mirrored)
             except Poison as fault:
                 log.error("mirror_refused", error=str(fault), action="compare metadata.units with iot.units")  # noqa: TRY400
 

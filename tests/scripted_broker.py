@@ -9,10 +9,12 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import socket
 import struct
 from typing import Self
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_RECEIVE_BUFFER_BYTES = 16_384
 
 
 class ScriptedBroker:
@@ -49,7 +51,10 @@ class ScriptedBroker:
         self.pubacks: list[int] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        # Small, so that a client soon notices that nobody reads; accepted sockets inherit it.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._server = await asyncio.start_server(self._serve, sock=listening)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@
 """
 
 from ingest.write.batch import Batch, Counts, DeadLetter
+from ingest.write.mirrors import Mirrored
 from ingest.write.writer import Outcome, Writer
 
-__all__ = ["Batch", "Counts", "DeadLetter", "Outcome", "Writer"]
+__all__ = ["Batch", "Counts", "DeadLetter", "Mirrored", "Outcome", "Writer"]

@@ -1,16 +1,17 @@
-"""The small catalogs mirrored beside the readings, so that views can name what rows only number.
+"""What is mirrored beside the readings, so that their views and jobs need no other database.
 
-`iot.units` and `iot.sensor_types` hold what metadata's tables hold; the two databases may be on two
-servers, so the worker carries changes over. Ids are never reused and nothing is deleted here: rows
-written under an id keep their name.
+`iot.units` and `iot.sensor_types` name what rows only number, `iot.sensor_intervals` says how often each
+sensor should publish. The two databases may be on two servers, so the worker carries changes over. Ids
+are never reused and no name is deleted: rows written under an id keep it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     import asyncpg
 
@@ -30,12 +31,36 @@ on conflict (id) do update
     set name = excluded.name
     where mirror.name <> excluded.name
 """
+_INTERVALS = """
+insert into iot.sensor_intervals as mirror (sensor_id, greenhouse_id, expected_interval_s)
+select sensor_id, greenhouse_id, expected_interval_s
+from unnest($1::uuid[], $2::uuid[], $3::integer[]) as given (sensor_id, greenhouse_id, expected_interval_s)
+order by sensor_id
+on conflict (sensor_id) do update
+    set greenhouse_id = excluded.greenhouse_id, expected_interval_s = excluded.expected_interval_s
+    where (mirror.greenhouse_id, mirror.expected_interval_s)
+        <> (excluded.greenhouse_id, excluded.expected_interval_s)
+"""
+_FORGET_INTERVALS = "delete from iot.sensor_intervals where sensor_id <> all ($1::uuid[])"
 
 
-async def store(
-    connection: asyncpg.Connection, units: Mapping[int, str], sensor_types: Mapping[int, str]
-) -> None:
-    """Bring both mirrors in step: symbols and names by id. Raises asyncpg's errors."""
+class Mirrored(NamedTuple):
+    """What the catalog says of what is mirrored."""
+
+    units: Mapping[int, str]
+    """Symbols by id."""
+    sensor_types: Mapping[int, str]
+    """Names by id."""
+    intervals: Sequence[tuple[UUID, UUID, int]]
+    """(sensor id, greenhouse id, seconds) of the active sensors whose interval is known."""
+
+
+async def store(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
+    """Bring the mirrors in step, in one transaction. Raises asyncpg's errors."""
+    units, sensor_types, intervals = mirrored
+    sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
     async with connection.transaction():
         await connection.execute(_UNITS, list(units), list(units.values()))
         await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
+        await connection.execute(_FORGET_INTERVALS, list(sensors))
+        await connection.execute(_INTERVALS, list(sensors), list(greenhouses), list(seconds))

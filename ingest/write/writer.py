@@ -15,7 +15,7 @@ import asyncpg
 
 from ingest.errors import DatabaseFault, Poison
 from ingest.model import Rejection
-from ingest.write import deadletters, journal, mirrors
+from ingest.write import deadletters, journal, late, mirrors
 from ingest.write.copy import (
     Inserted,
     copy_straight,
@@ -25,7 +25,7 @@ from ingest.write.copy import (
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from ingest.settings import WriteSettings
@@ -111,11 +111,11 @@ class Writer:
             )
         )
 
-    async def mirror(self, units: Mapping[int, str], sensor_types: Mapping[int, str]) -> None:
-        """Bring the mirrored catalogs in step: symbols and names by id."""
+    async def mirror(self, mirrored: mirrors.Mirrored) -> None:
+        """Bring what is mirrored of the catalog in step. Raises Poison when it contradicts itself."""
 
         async def store() -> None:
-            await mirrors.store(await self._connected(), units, sensor_types)
+            await mirrors.store(await self._connected(), mirrored)
 
         await self._until_done(store)
 
@@ -232,6 +232,8 @@ class Writer:
         await transaction.start()
         try:
             inserted, refused = await self._insert(connection, batch, packed, staged=staged)
+            if inserted.written and (hours := late.late_hours(batch.rows, batch.receipts_us[-1])):
+                await late.note(connection, hours)
             letters = batch.dead_letters(refused)
             if letters:
                 await deadletters.store(

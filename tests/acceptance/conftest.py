@@ -37,6 +37,7 @@ class Greenhouse:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._made_ms = time.time_ns() // 1_000_000
         self.tenant_id = uuid.uuid4()
         self.greenhouse_id = uuid.uuid4()
         self.prefix = f"T{uuid.uuid4().hex[:12].upper()}"
@@ -98,8 +99,7 @@ class Greenhouse:
         assert not stored - expected, f"twice: {sorted((stored - expected).elements())[:20]}"
 
     def messages(self, numbers: range, *, note: str = "") -> list[Message]:
-        """Even numbers as readings with their time, odd ones as flat maps without; the number is the value."""
-        now_ms = int(time.time() * 1000)
+        """Even numbers as readings with their time, odd ones as flat maps without; each its own value."""
         return [
             Message(self.map_topic, json.dumps({"SENSOR_01": number}).encode())
             if number % 2
@@ -109,7 +109,7 @@ class Greenhouse:
                     {
                         "sensor_id": "S1",
                         "value": number,
-                        "timestamp": now_ms - number,
+                        "timestamp": self._made_ms - number,
                         "metadata": {"note": note},
                     }
                 ).encode(),

@@ -70,8 +70,7 @@ class FaultyWriter(Writer):
         await super().forget(pending)
 
 
-worker.Link = FaultyLink  # type: ignore[misc]
-worker.Writer = FaultyWriter  # type: ignore[misc]
+vars(worker).update(Link=FaultyLink, Writer=FaultyWriter)
 
 if __name__ == "__main__":
     cli.main()

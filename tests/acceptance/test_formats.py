@@ -79,9 +79,7 @@ def plc_map() -> Case:
     rows = []
     for number, greenhouse in (("01", SARA_01), ("02", SARA_02), ("03", SARA_03)):
         fields[f"TEMPERATURA INVERNADERO {number}"] = 24.6
-        rows.append(
-            Expected(greenhouse, f"temperatura_invernadero_{number}", TEMPERATURE, CELSIUS, 24.6)
-        )
+        rows.append(Expected(greenhouse, f"temperatura_invernadero_{number}", TEMPERATURE, CELSIUS, 24.6))
         fields[f"HUMEDAD INVERNADERO {number}"] = 63.2
         rows.append(Expected(greenhouse, f"humedad_invernadero_{number}", HUMIDITY, PERCENT, 63.2))
         for sector in ("01", "02", "03", "04"):
@@ -196,7 +194,11 @@ async def test_a_message_becomes_its_rows(
     mosquitto_pub(broker, case.topic, case.payload)
 
     async def stored() -> bool:
-        return await connection.fetchval("select count(*) from iot.sensor_readings") >= len(case.rows)
+        return bool(
+            await connection.fetchval(
+                "select count(*) >= $1::bigint from iot.sensor_readings", len(case.rows)
+            )
+        )
 
     await until(stored, "the rows are stored")
     records = await connection.fetch(
@@ -237,7 +239,7 @@ async def test_what_the_payload_called_a_sensor_is_kept(
     mosquitto_pub(broker, "GREENHOUSE/HORTAMED", '{"TEMP 02": 21}')
 
     async def stored() -> bool:
-        return await connection.fetchval("select count(*) from iot.sensor_readings") == 2
+        return bool(await connection.fetchval("select count(*) = 2 from iot.sensor_readings"))
 
     await until(stored, "the rows are stored")
     records = await connection.fetch("select metadata from iot.sensor_readings order by value")

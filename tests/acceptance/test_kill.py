@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
-SMALL_BATCHES = {"write": {"max_batch_rows": 200}}
+SMALL_BATCHES: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 200}}
 """Many COMMITs, so that a kill has many moments to hit."""
 
 
@@ -26,7 +26,7 @@ SMALL_BATCHES = {"write": {"max_batch_rows": 200}}
 async def test_killed_at_random_moments_under_load(
     protocol: str, greenhouse: Greenhouse, database: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    count, kills = 20_000, 4
+    count, kills = 20_000, 3
     seeded = random.Random(f"{protocol}, seed 20251117")  # noqa: S311 (moments of a test)
     settings = SMALL_BATCHES | {"broker": {"protocol": protocol}}
     worker = worker_of(greenhouse, database, broker.url, settings=settings)

@@ -27,17 +27,24 @@ async def test_a_database_away_for_longer_than_the_keepalive_time(
     server, dsn = cluster
     greenhouse = Greenhouse(dsn)
     await greenhouse.register()
-    settings = {"write": {"max_buffered_messages": 300, "retry_max_s": 0.5}, "broker": {"keepalive_s": 5}}
+    settings: dict[str, dict[str, object]] = {
+        "write": {"max_buffered_messages": 300, "retry_max_s": 0.5},
+        "broker": {"keepalive_s": 5},
+    }
     worker = worker_of(greenhouse, dsn, broker.url, settings=settings)
     await worker.ready()
     await publish(broker.port, greenhouse.messages(range(500)))
     await worker.until(lambda: greenhouse.holds(500), "500 rows")
     server.stop()
     await publish(broker.port, greenhouse.messages(range(500, 8_500), note=NOTE))
-    await worker.logged("intake_paused")
+
+    async def full() -> bool:
+        return (await worker.metrics())["ingest_in_flight_messages"] >= 300
+
+    await worker.until(full, "the buffer is full")
     await worker.not_ready_because("database: ")
     in_flight = (await worker.metrics())["ingest_in_flight_messages"]
-    assert 300 <= in_flight <= 300 + 1_100
+    assert in_flight <= 300 + 1_100
     await worker.logged("broker_unavailable")  # on purpose: its PINGRESPs are not read
     assert (await worker.metrics())["ingest_in_flight_messages"] == in_flight
     assert (await worker.get("/healthz"))[0] == 200
@@ -124,7 +131,7 @@ async def test_a_network_that_breaks_again_and_again(
     }
     assert messages["committed"] == counters["committed"] == count
     assert messages["received"] == count + messages["skipped"]
-    assert messages["skipped"] >= counters["skipped"] > 0
+    assert messages["skipped"] >= counters["skipped"]
     worker.never_traced_back()
 
 

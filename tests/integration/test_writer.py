@@ -47,6 +47,11 @@ async def writer(postgres_dsn: str, connection: Connection) -> AsyncIterator[Wri
         yield made
 
 
+async def counters_of(connection: Connection) -> dict[str, int]:
+    records = await connection.fetch("select counter, value from iot.ingest_counters")
+    return {record["counter"]: record["value"] for record in records}
+
+
 async def stored(connection: Connection) -> list[tuple[int, float]]:
     records = await connection.fetch(
         "select (extract(epoch from time) * 1000000)::bigint - $1::bigint, value "
@@ -321,8 +326,7 @@ async def test_a_writer_whose_session_was_claimed_stops_and_leaves_nothing(
                 await late
         await successor.commit(batch_of([row(series_of(), 3.0)]))
     assert [value for _, value in await stored(connection)] == [1.0, 3.0]
-    counters = await connection.fetch("select counter, value from iot.ingest_counters")
-    assert dict(counters)["written"] == 2
+    assert (await counters_of(connection))["written"] == 2
 
 
 async def test_forgetting_without_a_session_claims_none(
@@ -345,7 +349,7 @@ async def test_the_counters_add_up_over_batches(writer: WriterUnderTest, connect
         total = total.plus(outcome.counts).plus(also)
     assert total.received == total.committed + total.skipped + total.ignored
     assert total.decoded == total.written + total.duplicate + total.rejected + total.null
-    counters = dict(await connection.fetch("select counter, value from iot.ingest_counters"))
+    counters = await counters_of(connection)
     assert counters == {name: value for name, value in total.as_dict().items() if value}
 
 
@@ -374,7 +378,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_settled(
             await writer.commit(batch_of([row(series_of(), 4.0)]))
     assert outcome.counts == Counts(committed=2, decoded=2, written=2)
     assert sorted(value for _, value in await stored(connection)) == [1.0, 2.0, 3.0, 4.0]
-    counters = dict(await connection.fetch("select counter, value from iot.ingest_counters"))
+    counters = await counters_of(connection)
     assert counters["written"] == 4
 
 
@@ -382,12 +386,14 @@ async def test_a_commit_whose_outcome_is_unknown_is_settled(
 async def test_a_connection_cut_before_commit_is_tried_again(
     pattern: bytes, postgres_dsn: str, connection: Connection
 ) -> None:
-    async with Proxy(urlsplit(postgres_dsn).port or 0) as proxy:
-        async with WriterUnderTest(proxy.url(postgres_dsn)) as writer:
-            await writer.claim()
-            proxy.set_trap(pattern, "cut", forward=False)
-            await writer.commit(batch_of([row(series_of(), 2.0)]))
-            assert proxy.sprung.is_set()
+    async with (
+        Proxy(urlsplit(postgres_dsn).port or 0) as proxy,
+        WriterUnderTest(proxy.url(postgres_dsn)) as writer,
+    ):
+        await writer.claim()
+        proxy.set_trap(pattern, "cut", forward=False)
+        await writer.commit(batch_of([row(series_of(), 2.0)]))
+        assert proxy.sprung.is_set()
     assert [value for _, value in await stored(connection)] == [2.0]
 
 
@@ -447,7 +453,7 @@ async def test_a_commit_that_is_given_up_leaves_nothing(
         await connection.execute("lock table iot.sensor_readings")
         committing = asyncio.create_task(writer.commit(batch_of([row(series_of(), 1.0)])))
         waiting = "select count(*) from pg_locks where not granted"
-        while not await connection.fetchval(waiting):
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110 (the event is in the server)
             await asyncio.sleep(0.01)
         committing.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""The writer against TimescaleDB: late rows and duplicates into compressed chunks, and the table's columns."""
+"""The writer against TimescaleDB: late rows and duplicates in compressed chunks, the table's columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_the_packed_columns_are_the_hypertables(connection: asyncpg.Connec
         "select column_name, udt_name from information_schema.columns "
         "where table_schema = 'iot' and table_name = 'sensor_readings'"
     )
-    types = dict(records)
+    types = {record["column_name"]: record["udt_name"] for record in records}
     assert set(COLUMNS) == set(types) - LEGACY_COLUMNS
     assert [types[name] for name in COLUMNS] == [
         "timestamptz", "float8", "uuid", "uuid", "uuid", "int2", "int2", "jsonb",
@@ -59,14 +59,15 @@ async def test_late_rows_and_duplicates_in_a_compressed_chunk(
     assert [record["value"] for record in stored] == [float(at) for at in range(1_500)]
 
 
-async def test_more_duplicates_than_timescaledb_decompresses_unasked(
+async def test_duplicates_and_new_rows_spread_over_every_compressed_batch(
     migrated_dsn: str, connection: asyncpg.Connection
 ) -> None:
     series = series_of()
-    everything = [row(series, float(at), at) for at in range(120_000)]
+    everything = [row(series, float(at), at * 10) for at in range(20_000)]
+    between = [row(series, -1.0, at * 10 + 5) for at in range(0, 20_000, 50)]
     async with WriterUnderTest(migrated_dsn) as writer:
         await writer.commit(batch_of(everything))
         await connection.execute("select compress_chunk(c) from show_chunks('iot.sensor_readings') as c")
-        outcome = await writer.commit(batch_of(everything[::100]))
-    assert outcome.counts.duplicate == 1_200
+        outcome = await writer.commit(batch_of([*everything[::20], *between]))
+    assert (outcome.counts.duplicate, outcome.counts.written) == (1_000, 400)
     assert not writer.faults
