@@ -248,9 +248,10 @@ async def old_writer(dsn: str, *, pause_s: float = 0.005) -> AsyncIterator[Write
     connection, beside = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
     waits = WriterWaits()
     pid = connection.get_server_pid()
+    stop = asyncio.Event()
 
     async def write() -> None:
-        while True:
+        while not stop.is_set():
             began = time.monotonic()
             await connection.execute(_WRITE, float(waits.rows))
             waits.statements_s.append(time.monotonic() - began)
@@ -258,20 +259,19 @@ async def old_writer(dsn: str, *, pause_s: float = 0.005) -> AsyncIterator[Write
             await asyncio.sleep(pause_s)
 
     async def look() -> None:
-        while True:
+        while not stop.is_set():
             waited_s = await beside.fetchval(_LOCK_WAIT, pid)
             waits.longest_lock_wait_s = max(waits.longest_lock_wait_s, waited_s or 0.0)
             await asyncio.sleep(SAMPLE_S)
 
-    tasks = [asyncio.create_task(write()), asyncio.create_task(look())]
     try:
-        yield waits
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            tasks.create_task(look())
+            try:
+                yield waits
+            finally:
+                stop.set()  # not cancelled: what the last INSERT wrote is counted
     finally:
-        ended = [task for task in tasks if task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
         await connection.close()
         await beside.close()
-        for task in ended:
-            task.result()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from ingest.errors import CheckFailed
 from ingest.migrate import Database, migrate, verify
@@ -45,7 +46,7 @@ class Live:
         self.connection = connection
         self.dsn = dsn
         self.content = content
-        self.settings = Settings(metadata_dsn=dsn, timeseries_dsn=dsn)
+        self.settings = Settings(metadata_dsn=SecretStr(dsn), timeseries_dsn=SecretStr(dsn))
 
     async def count(self, sql: str, *arguments: object) -> int:
         return int(await self.connection.fetchval(sql, *arguments))
