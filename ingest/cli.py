@@ -35,6 +35,9 @@ OnlyDatabase = Annotated[
 ]
 
 
+Enable = Annotated[bool, typer.Option("--enable", help="Have disabled jobs scheduled again too.")]
+
+
 def main() -> None:
     """Run the command line; the entry point of `ingest`."""
     app(prog_name="ingest")
@@ -137,6 +140,45 @@ def config(context: typer.Context, *, as_json: Json = False) -> None:
     finish(context, lambda invocation: configuration.show(invocation, as_json=as_json))
 
 
+@app.command()
+def normalize(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count exactly what would be done; nothing is written.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="At most this many rows a second; without it, as fast as it goes."),
+    ] = None,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="At the end compute the changed hours of the aggregates at once."),
+    ] = False,
+    drop_legacy_columns: Annotated[
+        bool,
+        typer.Option(
+            "--drop-legacy-columns",
+            help="Instead: drop the columns with names, for good; refused while a row or a view needs them.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give readings written with names their ids; may be stopped and run again."""
+    from ingest.commands import normalizing  # noqa: PLC0415 (imported when called: quick --help)
+
+    if drop_legacy_columns and (dry_run or refresh or rate is not None):
+        raise typer.BadParameter("--drop-legacy-columns stands alone")
+    if drop_legacy_columns:
+        finish(context, lambda invocation: normalizing.drop_columns(invocation, as_json=as_json))
+    finish(
+        context,
+        lambda invocation: normalizing.run(
+            invocation, dry_run=dry_run, rate_rows_s=rate, refresh=refresh, as_json=as_json
+        ),
+    )
+
+
 @dead_letters_app.command("list")
 def dead_letters_list(
     context: typer.Context,
@@ -201,6 +243,48 @@ def schema_verify(context: typer.Context, *, database: OnlyDatabase = None, as_j
     from ingest.commands import schema  # noqa: PLC0415 (imported when called: quick --help)
 
     finish(context, lambda invocation: schema.verify(invocation, only=database, as_json=as_json))
+
+
+@schema_app.command("plan")
+def schema_plan(context: typer.Context, *, enable: Enable = False, as_json: Json = False) -> None:
+    """Show which policies differ from the settings; exit 1 when one does."""
+    from ingest.commands import policies  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(context, lambda invocation: policies.plan(invocation, enable=enable, as_json=as_json))
+
+
+@schema_app.command("apply")
+def schema_apply(context: typer.Context, *, enable: Enable = False, as_json: Json = False) -> None:
+    """Change the policies to what the settings say."""
+    from ingest.commands import policies  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(context, lambda invocation: policies.apply(invocation, enable=enable, as_json=as_json))
+
+
+@schema_app.command("undo")
+def schema_undo(
+    context: typer.Context,
+    *,
+    database: OnlyDatabase = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="The version to go back to, which is kept; without it the newest is undone."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Try it in a transaction that is rolled back (it takes the locks until then)."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take migrations back, newest first; refused where something would be lost."""
+    from ingest.commands import undoing  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(
+        context,
+        lambda invocation: undoing.run(invocation, only=database, to=to, dry_run=dry_run, as_json=as_json),
+    )
 
 
 @schema_app.command("baseline")

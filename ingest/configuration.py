@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic_settings import EnvSettingsSource
 from ingest.addresses import dsn_password, split_credentials, without_passwords
 from ingest.contradictions import contradictions
 from ingest.errors import ConfigurationError
+from ingest.policy_contradictions import policy_contradictions
 from ingest.settings import Settings, missing_dsn, option_names
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def load_settings(
     _read_secret_files(reading)
     _read_environment(reading)
     settings = _validated(reading)
-    for contradiction in contradictions(settings):
+    for contradiction in chain(contradictions(settings), policy_contradictions(settings)):
         options = [each.partition("[")[0] for each in contradiction.options]
         if not reading.faulty.intersection(options):
             source = next((reading.sources[each] for each in options if each in reading.sources), "default")

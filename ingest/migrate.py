@@ -8,31 +8,31 @@ its own.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import asyncpg
-
-from ingest.errors import ConfigurationError, MigrationError, Misconfigured, Unavailable
+from ingest.errors import MigrationError
+from ingest.migration_connection import (
+    Connection,
+    connected,
+    locked,
+    translated,
+)
 from ingest.migration_files import (
     Migration,
     MigrationState,
     examine,
     load_migrations,
-    split_statements,
     version_key,
 )
+from ingest.migration_steps import LOCK_PATIENCE_S, run_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class Database(StrEnum):
@@ -118,16 +118,18 @@ async def migrate(
     *,
     folder: Path | None = None,
     on_applied: Callable[[Migration, float], None] | None = None,
+    lock_patience_s: float = LOCK_PATIENCE_S,
 ) -> list[Migration]:
     """Apply what is pending and return it; a second run returns []. *on_applied* gets a file and its seconds.
 
-    Two at once take turns. Raises MigrationError for a history that contradicts the files or a file that
+    Two at once take turns. A lock not to be had is tried for again for *lock_patience_s*, in short tries
+    that hold up no writer. Raises MigrationError for a history that contradicts the files or a file that
     fails, Unavailable or Misconfigured when there is no connection to be had.
     """
     files = load_migrations(folder or schema_folder(database))
     applied: list[Migration] = []
-    async with _connected(dsn, database) as connection, _locked(connection, database):
-        with _translated(f"creating {database.schema}.schema_history"):
+    async with connected(dsn, database) as connection, locked(connection, database):
+        with translated(f"creating {database.schema}.schema_history"):
             await connection.execute(_CREATE_HISTORY.substitute(schema=database.schema))
         states = examine(files, await _read_history(connection, database))
         if problems := [state.detail for state in states if state.state not in {"applied", "pending"}]:
@@ -135,7 +137,7 @@ async def migrate(
         pending = {state.version for state in states if state.state == "pending"}
         for file in (file for file in files if file.version in pending):
             began = time.monotonic()
-            await _apply(connection, database, file)
+            await _apply(connection, database, file, lock_patience_s)
             applied.append(file)
             if on_applied is not None:
                 on_applied(file, time.monotonic() - began)
@@ -144,17 +146,21 @@ async def migrate(
 
 async def status(dsn: str, database: Database, *, folder: Path | None = None) -> list[MigrationState]:
     """Return each version's state, writing nothing."""
-    files = load_migrations(folder or schema_folder(database))
-    async with _connected(dsn, database) as connection:
-        with _translated(f"reading {database.schema}.schema_history"):
-            return examine(files, await _read_history(connection, database))
+    async with connected(dsn, database) as connection:
+        with translated(f"reading {database.schema}.schema_history"):
+            return await history_states(connection, database, folder or schema_folder(database))
+
+
+async def history_states(connection: Connection, database: Database, folder: Path) -> list[MigrationState]:
+    """Return each version's state on a connection that is there; the driver's errors are the caller's."""
+    return examine(load_migrations(folder), await _read_history(connection, database))
 
 
 async def describe(dsn: str, database: Database, *, folder: Path | None = None) -> list[str]:
     """Return what the schema holds, one line an object, as the files in ``schema/verify`` put it."""
     queries = (folder or schema_folder(database)).parent / "verify"
-    async with _connected(dsn, database) as connection:
-        with _translated(f"describing the {database} database"):
+    async with connected(dsn, database) as connection:
+        with translated(f"describing the {database} database"):
             lines = await connection.fetch(
                 (queries / "objects.sql").read_text(encoding="utf-8"), database.schema
             )
@@ -195,8 +201,8 @@ async def baseline(
     files, when the schema holds no tables, or when a history of ours exists.
     """
     files = load_migrations(folder or schema_folder(database))
-    async with _connected(dsn, database) as connection, _locked(connection, database):
-        with _translated(f"adopting the {database} database"):
+    async with connected(dsn, database) as connection, locked(connection, database):
+        with translated(f"adopting the {database} database"):
             if await _read_history(connection, database):
                 raise MigrationError(
                     f"{database.schema}.schema_history has entries already: run `ingest schema migrate`"
@@ -231,76 +237,11 @@ async def _flyway_version(connection: Connection, database: Database) -> str:
     raise MigrationError("no flyway_schema_history tells the version of this database: name it")
 
 
-async def _apply(connection: Connection, database: Database, file: Migration) -> None:
-    """Run *file* and record it: in one transaction, or statement by statement where its header says so."""
+async def _apply(connection: Connection, database: Database, file: Migration, lock_patience_s: float) -> None:
+    """Run *file*, beside writers that go on writing, and record it."""
     began = time.monotonic()
-    async with _optional_transaction(connection, wanted=file.transactional):
-        for statement in split_statements(file.path.read_text(encoding="utf-8")):
-            kept = "nothing of it was kept" if file.transactional else "it may be run again as it is"
-            with _translated(f"{file.path.name}, line {statement.line} ({kept})"):
-                await connection.execute(statement.text)
-        with _translated(f"recording {file.path.name}"):
-            await _record(connection, database, file, round((time.monotonic() - began) * 1000), "migrate")
 
+    async def record() -> None:
+        await _record(connection, database, file, round((time.monotonic() - began) * 1000), "migrate")
 
-@asynccontextmanager
-async def _optional_transaction(connection: Connection, *, wanted: bool) -> AsyncIterator[None]:
-    if not wanted:
-        yield
-        return
-    transaction = connection.transaction()
-    await transaction.start()
-    # A lock this migration waits for makes every later statement on the table wait behind it.
-    await connection.execute("set local lock_timeout = '30s'")
-    try:
-        yield
-    except BaseException:
-        if not connection.is_closed():  # a lost connection has rolled back already, and would hide the reason
-            await transaction.rollback()
-        raise
-    await transaction.commit()
-
-
-@asynccontextmanager
-async def _locked(connection: Connection, database: Database) -> AsyncIterator[None]:
-    # Asked for again and again, not waited for: a waiting statement holds a snapshot, and the other runner's
-    # `create index concurrently` would wait for it for ever. Closing the connection gives the lock back.
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", database.lock_key):  # noqa: ASYNC110 -- the event is another process's
-        await asyncio.sleep(0.2)
-    yield
-
-
-@asynccontextmanager
-async def _connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
-    what = f"cannot connect to the {database} database"
-    try:
-        connection = await asyncpg.connect(
-            dsn, timeout=30, server_settings={"application_name": "greenhouse-ingest schema"}
-        )
-    except (asyncpg.ClientConfigurationError, ValueError) as error:
-        raise ConfigurationError([f"{what}: its DSN is not usable: {error}"]) from error
-    except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
-        raise Unavailable(
-            f"{what}: {str(error) or 'no answer'}; is it running, is the address right?"
-        ) from error
-    except asyncpg.PostgresError as error:
-        raise Misconfigured(f"{what}: {error}", error.sqlstate) from error
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=5)
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "")[:2] in {"08", "53", "57"}:  # connection, resources, operator
-            raise Unavailable(
-                f"{doing}: {error}; run again once the server is well", error.sqlstate
-            ) from error
-        hint = f" Hint: {error.hint}" if error.hint else ""
-        raise MigrationError(f"{doing}: {error} (SQLSTATE {error.sqlstate}).{hint}") from error
-    except (asyncpg.InterfaceError, OSError) as error:
-        raise Unavailable(f"{doing}: the connection was lost ({error}); run again") from error
+    await run_file(connection, file, record, lock_patience_s=lock_patience_s)

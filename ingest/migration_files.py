@@ -66,8 +66,8 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.split(r"[._]", version))
 
 
-def load_migrations(folder: Path) -> list[Migration]:
-    """Return the migrations in *folder* by version; undo files (``U...``) are let alone.
+def load_migrations(folder: Path, *, undo: bool = False) -> list[Migration]:
+    """Return the migrations in *folder* by version, or with *undo* the files ``U...`` that take them back.
 
     Raises MigrationError for a folder without migrations, a name that is none, or a version given twice.
     """
@@ -78,7 +78,7 @@ def load_migrations(folder: Path) -> list[Migration]:
             raise MigrationError(
                 f"{path} is not named V<version>__<description>.sql: rename it or take it out"
             )
-        if name["kind"] == "U":
+        if name["kind"] != ("U" if undo else "V"):
             continue
         content = path.read_bytes()
         header = content.decode().split("\n\n", 1)[0]
@@ -92,7 +92,7 @@ def load_migrations(folder: Path) -> list[Migration]:
             checksum=hashlib.sha256(content).hexdigest(),
             transactional=_NOT_TRANSACTIONAL.search(header) is None,
         )
-    if not found:
+    if not found and not undo:
         raise MigrationError(f"{folder} holds no migrations: the installation is incomplete")
     return [found[key] for key in sorted(found)]
 

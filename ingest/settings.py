@@ -18,6 +18,16 @@ from ingest.addresses import BrokerAddress, broker_address, check_dsn, split_cre
 from ingest.defaults import DEFAULT_LABEL_RULES, DEFAULT_ROUTES
 from ingest.errors import ConfigurationError
 from ingest.model import PayloadFormat
+from ingest.policy_settings import (
+    ChunkIntervalSettings,
+    CompressAfterSettings,
+    JobEverySettings,
+    JobWindowSettings,
+    RefreshEndSettings,
+    RefreshEverySettings,
+    RefreshStartSettings,
+    RetainForSettings,
+)
 
 
 class _Table(BaseModel):
@@ -147,6 +157,14 @@ class Settings(BaseSettings):
     resolve: ResolveSettings = ResolveSettings()
     write: WriteSettings = WriteSettings()
     observe: ObserveSettings = ObserveSettings()
+    chunk_interval: ChunkIntervalSettings = ChunkIntervalSettings()
+    compress_after: CompressAfterSettings = CompressAfterSettings()
+    retain_for: RetainForSettings = RetainForSettings()
+    refresh_every: RefreshEverySettings = RefreshEverySettings()
+    refresh_start: RefreshStartSettings = RefreshStartSettings()
+    refresh_end: RefreshEndSettings = RefreshEndSettings()
+    job_every: JobEverySettings = JobEverySettings()
+    job_window: JobWindowSettings = JobWindowSettings()
     route: tuple[RouteSettings, ...] = Field(
         default=tuple(RouteSettings.model_validate(route) for route in DEFAULT_ROUTES), min_length=1
     )
@@ -222,7 +240,7 @@ def option_names() -> tuple[str, ...]:
     names: list[str] = []
     for name, field in Settings.model_fields.items():
         table = field.annotation
-        if isinstance(table, type) and issubclass(table, _Table):
+        if isinstance(table, type) and issubclass(table, BaseModel):
             names.extend(f"{name}.{option}" for option in table.model_fields)
         else:
             names.append(name)

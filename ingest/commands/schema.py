@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 from ingest import migrate
 from ingest.commands.report import print_json, print_line, print_table
 from ingest.migrate import Database
+from ingest.operate.schema_report import counts, examine_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ingest.commands.invocation import Invocation
     from ingest.migration_files import Migration, MigrationState
+    from ingest.operate.schema_report import Item
 
 
-def _chosen(only: str | None) -> Sequence[Database]:
+def chosen(only: str | None) -> Sequence[Database]:
     """Return the databases a command works on: both, metadata first, or the *only* one."""
     return tuple(Database) if only is None else (Database(only),)
 
 
 def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
     """Apply what is pending, one line a file as it is done."""
-    databases = _chosen(only)
+    databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
     applied: list[dict[str, Any]] = []
 
@@ -61,7 +63,7 @@ def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
 
 def status(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
     """Print each version's state. Returns 1 when one is not applied."""
-    databases = _chosen(only)
+    databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
 
     async def run() -> list[tuple[Database, MigrationState]]:
@@ -82,24 +84,37 @@ def status(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
 
 
 def verify(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
-    """Print what keeps the databases from being what the files make. Returns 1 when anything does."""
-    databases = _chosen(only)
+    """Print, item by item, whether the databases have what the files make. Returns 1 when one lacks any."""
+    databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
 
-    async def run() -> dict[str, list[str]]:
-        return {
-            database.value: await migrate.verify(settings.dsn(database.value), database)
+    async def run() -> list[Item]:
+        return [
+            item
             for database in databases
-        }
+            for item in await examine_schema(settings.dsn(database.value), database)
+        ]
 
-    problems = asyncio.run(run())
-    good = not any(problems.values())
+    items = asyncio.run(run())
+    good = all(item.ok for item in items)
     if as_json:
-        print_json({"ok": good, "problems": problems})
-    else:
-        for database, lines in problems.items():
-            for line in lines or ["ok"]:
-                print_line(f"{database}: {line}")
+        print_json(_verification(databases, items))
+        return 0 if good else 1
+    groups: dict[tuple[str, str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.database, item.kind, item.belongs_to), []).append(item)
+    rows = [
+        (*group, len(members), "ok" if all(item.ok for item in members) else _missing(members))
+        for group, members in groups.items()
+    ]
+    print_table(("database", "what", "of", "expected", "state"), rows, empty="nothing is expected")
+    for item in items:
+        if not item.ok:
+            print_line(f"{item.database}: missing: {_described(item)}")
+    for database in databases:
+        mine = [item for item in items if item.database == database.value]
+        there = sum(item.ok for item in mine)
+        print_line(f"{database}: {there} of {len(mine)} items are as expected")
     return 0 if good else 1
 
 
@@ -124,3 +139,32 @@ def _state_report(database: Database, state: MigrationState) -> dict[str, Any]:
         "applied_at": None if state.applied_at is None else state.applied_at.isoformat(),
         "detail": state.detail or None,
     }
+
+
+def _verification(databases: Sequence[Database], items: list[Item]) -> dict[str, Any]:
+    of_each = {each.value: [item for item in items if item.database == each.value] for each in databases}
+    return {
+        "ok": all(item.ok for item in items),
+        "problems": {
+            name: [_described(item) for item in mine if not item.ok] for name, mine in of_each.items()
+        },
+        "counts": {name: counts(mine) for name, mine in of_each.items()},
+        "items": [
+            {
+                "database": item.database,
+                "kind": item.kind,
+                "name": item.name,
+                "ok": item.ok,
+                "detail": item.detail or None,
+            }
+            for item in items
+        ],
+    }
+
+
+def _missing(members: list[Item]) -> str:
+    return f"{sum(not item.ok for item in members)} missing"
+
+
+def _described(item: Item) -> str:
+    return f"{item.kind} {item.name}" + (f": {item.detail}" if item.detail else "")

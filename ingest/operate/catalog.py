@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from ingest.errors import CheckFailed
+from ingest.operate.bulk_operations import recorded
 from ingest.operate.catalog_entries import (
     DEFAULT_TIMEZONE,
     AliasEntry,
@@ -67,9 +68,12 @@ LIST_SQL: dict[CatalogKind, str] = {
     """,
     CatalogKind.SENSORS: """
         select s.id::text, coalesce(t.mqtt_topic_prefix, t.name) as tenant, g.greenhouse_code as greenhouse,
-               s.sensor_code as code, s.device_id, s.mqtt_field_name as label, s.name, s.sensor_type, s.unit,
-               s.is_active
+               s.sensor_code as code, s.device_id, s.mqtt_field_name as label, s.name,
+               coalesce(y.name, s.sensor_type) as sensor_type, coalesce(u.symbol, s.unit) as unit,
+               s.expected_interval_s, s.is_active
         from metadata.sensors s
+        left join metadata.sensor_types y on y.id = s.sensor_type_id
+        left join metadata.units u on u.id = s.unit_id
         join metadata.greenhouses g on g.id = s.greenhouse_id
         join metadata.tenants t on t.id = g.tenant_id
         order by tenant, greenhouse, code
@@ -179,28 +183,47 @@ async def import_catalog(dsn: str, path: Path, *, dry_run: bool = False) -> Impo
     entries, faults = read_entries(path)
     report = ImportReport(faults=faults)
     async with _connected(dsn, "import the catalog") as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            names: Catalog | None = None
-            for place, entry in entries:
-                if names is None and isinstance(entry, SensorEntry):
-                    names = await read_names(connection)  # after the aliases of this file
-                try:
-                    registered = await put(connection, entry, names)
-                except CheckFailed as fault:
-                    report.faults.append(f"{place}: {fault}")
-                else:
-                    (report.added if registered.added else report.already_there)[registered.kind] += 1
-        except BaseException:
-            await transaction.rollback()
-            raise
-        if report.faults or dry_run:
-            await transaction.rollback()
-        else:
-            await transaction.commit()
-            report.written = True
+        if dry_run:
+            await _put_all(connection, entries, report, dry_run=True)
+            return report
+        async with recorded(connection, "IMPORT", "catalog", source_file=str(path)) as tally:
+            await _put_all(connection, entries, report, dry_run=False)
+            tally.faults += report.faults
+            tally.failed = len(report.faults)
+            tally.skipped = report.already_there.total()
+            if report.written:
+                tally.successful = report.added.total()
     return report
+
+
+async def _put_all(
+    connection: asyncpg.Connection[asyncpg.Record],
+    entries: list[tuple[str, Entry]],
+    report: ImportReport,
+    *,
+    dry_run: bool,
+) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        names: Catalog | None = None
+        for place, entry in entries:
+            if names is None and isinstance(entry, SensorEntry):
+                names = await read_names(connection)  # after the aliases of this file
+            try:
+                registered = await put(connection, entry, names)
+            except CheckFailed as fault:
+                report.faults.append(f"{place}: {fault}")
+            else:
+                (report.added if registered.added else report.already_there)[registered.kind] += 1
+    except BaseException:
+        await transaction.rollback()
+        raise
+    if report.faults or dry_run:
+        await transaction.rollback()
+    else:
+        await transaction.commit()
+        report.written = True
 
 
 @contextlib.asynccontextmanager

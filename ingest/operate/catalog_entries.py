@@ -1,6 +1,7 @@
 """What `ingest catalog add` and `import` are given: the entries, their limits, and how files hold them.
 
-Pure but for reading the file. Lengths are those of the columns in `schema/metadata/V11` and `V12_1`.
+Pure but for reading the file. Lengths are those of the columns in `schema/metadata/V11` and `V12_1`,
+the interval's limits those of `V13`.
 A fault is one line that starts with its place: `tenants[0].greenhouses[2].code: …`, `line 7: …`.
 """
 

@@ -35,7 +35,7 @@ from ingest.resolve.series import unit_fits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ingest.resolve.catalog import Catalog, SensorType
+    from ingest.resolve.catalog import Catalog, SensorType, Unit
 
 TENANT_SQL = """
     select id, name, email, company_name as company from metadata.tenants where mqtt_topic_prefix = $1
@@ -56,21 +56,24 @@ INSERT_GREENHOUSE_SQL = """
     values ($1, $2, $3, $4)
     returning id
 """
-# The interval's column comes with V13; read through jsonb it is NULL where it does not exist yet.
 SENSOR_SQL = """
     select s.id, s.greenhouse_id, s.sensor_code as code, s.device_id, s.mqtt_field_name as label, s.name,
-           s.sensor_type, s.unit, (to_jsonb(s) ->> 'expected_interval_s')::integer as expected_interval_s
+           coalesce(t.name, s.sensor_type) as sensor_type, coalesce(u.symbol, s.unit) as unit,
+           s.expected_interval_s
     from metadata.sensors s
+    left join metadata.sensor_types t on t.id = s.sensor_type_id
+    left join metadata.units u on u.id = s.unit_id
     where s.id = $1 or ($4 and s.greenhouse_id = $2 and s.sensor_code = $3)
     order by s.id = $1 desc
     limit 1
 """
 INSERT_SENSOR_SQL = """
     insert into metadata.sensors
-        (id, greenhouse_id, tenant_id, sensor_code, device_id, mqtt_field_name, name, sensor_type, unit)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        (id, greenhouse_id, tenant_id, sensor_code, device_id, mqtt_field_name, name,
+         sensor_type, sensor_type_id, unit, unit_id, expected_interval_s)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
-SET_INTERVAL_SQL = "update metadata.sensors set expected_interval_s = $2::integer where id = $1"
+"""Names beside the ids, for applications that read the legacy columns."""
 # The upper case of the database, whose check constraint compares with it.
 INSERT_ALIAS_SQL: dict[AliasKind, str] = {
     AliasKind.SENSOR_TYPE: """
@@ -78,6 +81,9 @@ INSERT_ALIAS_SQL: dict[AliasKind, str] = {
     """,
     AliasKind.UNIT: "insert into metadata.unit_aliases (alias, unit_id) values (upper(btrim($1)), $2)",
 }
+# A new alias may be what a legacy row was waiting for.
+MAP_NAMES_SQL = "select metadata.map_names()"
+NOTE_UNMAPPED_NAMES_SQL = "select metadata.note_unmapped_names()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,8 @@ async def _put_alias(
     if taken is None:
         async with _constraints(connection, what):
             await connection.execute(INSERT_ALIAS_SQL[entry.kind], entry.alias, meant[0])
+            await connection.execute(MAP_NAMES_SQL)
+            await connection.execute(NOTE_UNMAPPED_NAMES_SQL)
     elif taken != meant:
         raise CheckFailed(f"{what}: already means {taken[1]}, not {meant[1]}")
     return Registered("alias", entry.alias, str(meant[0]), added=taken is None)
@@ -166,7 +174,7 @@ async def _put_sensor(
     house = await connection.fetchrow(GREENHOUSE_SQL, entry.tenant, entry.greenhouse)
     if house is None:
         raise CheckFailed(f"tenant {entry.tenant} has no greenhouse {entry.greenhouse}; add it first")
-    sensor_type, unit_symbol = _type_and_unit(entry, names)
+    sensor_type, unit = _type_and_unit(entry, names)
     known_as = entry.label or entry.code or entry.device_id or sensor_type.name
     sensor_id = entry.sensor_id or derived_sensor_id(UUID(int=house["id"].int), known_as)
     code = entry.code or (entry.device_id or entry.label or sensor_type.name)[:50]
@@ -183,7 +191,7 @@ async def _put_sensor(
         wanted = entry.model_dump(exclude={"tenant", "greenhouse", "sensor_id"}) | {
             "greenhouse_id": house["id"],
             "sensor_type": sensor_type.name,
-            "unit": entry.unit and unit_symbol,
+            "unit": entry.unit and unit.symbol,
         }
         _require_same(f"{what} (id {there['id']})", stored, wanted)
         return Registered("sensor", what.removeprefix("sensor "), str(there["id"]), added=False)
@@ -198,14 +206,15 @@ async def _put_sensor(
             entry.label,
             entry.name,
             sensor_type.name,
-            unit_symbol,
+            sensor_type.sensor_type_id,
+            unit.symbol,
+            unit.unit_id,
+            entry.expected_interval_s,
         )
-        if entry.expected_interval_s is not None:
-            await connection.execute(SET_INTERVAL_SQL, sensor_id, entry.expected_interval_s)
     return Registered("sensor", what.removeprefix("sensor "), str(sensor_id), added=True)
 
 
-def _type_and_unit(entry: SensorEntry, names: Catalog) -> tuple[SensorType, str]:
+def _type_and_unit(entry: SensorEntry, names: Catalog) -> tuple[SensorType, Unit]:
     sensor_type = names.sensor_type_named(entry.sensor_type)
     if sensor_type is None:
         raise CheckFailed(
@@ -216,7 +225,7 @@ def _type_and_unit(entry: SensorEntry, names: Catalog) -> tuple[SensorType, str]
         raise CheckFailed(f"there is no unit {entry.unit!r}; see `ingest catalog list units`")
     if not unit_fits(names, sensor_type, unit):
         raise CheckFailed(f"{unit.symbol} does not measure {sensor_type.name}")
-    return sensor_type, unit.symbol
+    return sensor_type, unit
 
 
 def _require_same(what: str, there: Any, wanted: dict[str, Any]) -> None:  # noqa: ANN401 (a record or a dict)
@@ -236,8 +245,6 @@ async def _constraints(connection: asyncpg.Connection[asyncpg.Record], what: str
     try:
         async with connection.transaction():
             yield
-    except asyncpg.UndefinedColumnError as error:
-        raise CheckFailed(f"{what}: {error}; run `ingest schema migrate` first") from error
     except asyncpg.IntegrityConstraintViolationError as error:
         detail = error.detail or str(error)  # "Key (…)=(…) already exists."
         raise CheckFailed(f"{what}: {detail}") from error

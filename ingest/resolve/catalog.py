@@ -59,7 +59,7 @@ class Greenhouse(NamedTuple):
 
 
 class Sensor(NamedTuple):
-    """A row of `metadata.sensors`; type and unit by name, as whoever registered it wrote them."""
+    """A row of `metadata.sensors`; type and unit by name: the catalog's, or as written if it lacks them."""
 
     sensor_id: UUID
     greenhouse_id: UUID
@@ -70,6 +70,7 @@ class Sensor(NamedTuple):
     sensor_type: str | None
     unit: str | None
     is_active: bool
+    expected_interval_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,9 +49,14 @@ SENSOR_TYPE_ALIASES_SQL = "select alias, sensor_type_id from metadata.sensor_typ
 TENANTS_SQL = "select id, name, mqtt_topic_prefix, is_active from metadata.tenants"
 GREENHOUSES_SQL = "select id, tenant_id, greenhouse_code, is_active from metadata.greenhouses"
 SENSORS_SQL = """
-    select id, greenhouse_id, sensor_code, device_id, mqtt_field_name, sensor_type, unit, is_active
-    from metadata.sensors
+    select s.id, s.greenhouse_id, s.sensor_code, s.device_id, s.mqtt_field_name,
+           coalesce(t.name, s.sensor_type) as sensor_type, coalesce(u.symbol, s.unit) as unit,
+           s.is_active, s.expected_interval_s
+    from metadata.sensors s
+    left join metadata.sensor_types t on t.id = s.sensor_type_id
+    left join metadata.units u on u.id = s.unit_id
 """
+"""The ids count; the names of a legacy writer only where they have no id."""
 BEGIN_SQL = "begin transaction isolation level repeatable read read only"
 TABLES_SQL = (
     UNITS_SQL,
@@ -293,7 +298,7 @@ async def translated(doing: str) -> AsyncIterator[None]:
     except asyncpg.PostgresError as error:
         state = error.sqlstate or ""
         text = f"cannot {doing} in the metadata database: {error} (SQLSTATE {state})"
-        if state in {"42P01", "3F000"}:
+        if state in {"42P01", "42703", "42883", "3F000"}:
             raise Misconfigured(f"{text}; run `ingest schema migrate`", state) from error
         if state[:2] in {"28", "3D", "42"}:
             raise Misconfigured(f"{text}; check the metadata DSN and the role's grants", state) from error

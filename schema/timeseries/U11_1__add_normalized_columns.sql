@@ -24,5 +24,6 @@ alter table iot.sensor_readings
     drop column sensor_type_id;
 alter table iot.sensor_readings
     drop column unit_id;
+drop table iot.sensor_intervals;
 drop table iot.sensor_types;
 drop table iot.units;

@@ -1,5 +1,6 @@
--- Purpose: SMALLINT ids in place of names: the columns, and the two small catalogs that give the names back
---          without asking the other database. The worker keeps the catalogs in step with metadata.
+-- Purpose: SMALLINT ids in place of names: the columns, the two small catalogs that give the names back, and what
+--          each registered sensor is expected to send, all without asking the other database. The worker keeps the
+--          three tables in step with metadata.
 -- Locks:   ACCESS EXCLUSIVE on iot.sensor_readings for the moment of adding three nullable columns: no rewrite,
 --          but it waits for running statements, and new ones wait behind it.
 -- Time:    under 1 s once the lock is there, also on compressed chunks.
@@ -52,6 +53,22 @@ insert into iot.sensor_types (id, name) values
     (9, 'SOLAR_RADIATION'),
     (10, 'SETPOINT'),
     (11, 'SENSOR');
+
+-- What completeness is measured against. Empty until the worker has filled it; a sensor that is not in it is measured
+-- against the median of its own intervals.
+create table iot.sensor_intervals (
+    sensor_id uuid not null,
+    greenhouse_id uuid not null,
+    expected_interval_s integer not null,
+    constraint sensor_intervals_pkey primary key (sensor_id),
+    constraint sensor_intervals_positive check (expected_interval_s > 0)
+);
+
+comment on table iot.sensor_intervals is
+    'Mirror of metadata.sensors: the active ones with an expected interval.';
+comment on column iot.sensor_intervals.sensor_id is 'metadata.sensors.id.';
+comment on column iot.sensor_intervals.greenhouse_id is 'metadata.greenhouses.id of its greenhouse.';
+comment on column iot.sensor_intervals.expected_interval_s is 'Time from one reading to the next, in seconds.';
 
 -- Nullable, because legacy rows have no ids until `ingest normalize` has filled them. No foreign keys: the
 -- worker resolves every id before it writes, and a check a row would slow COPY.

@@ -100,11 +100,13 @@ create table iot.ingest_late_buckets (
 );
 
 comment on table iot.ingest_late_buckets is
-    'Hours that received rows after the rollups had passed them; whoever computes them again removes the note.';
+    'Hours that received rows after the aggregates had passed them: written with the rows by who writes rows older than '
+    'two days (the refresh policies look back three); iot.recompute_late_buckets computes them again and removes the note.';
 comment on column iot.ingest_late_buckets.bucket is 'Start of the hour.';
 comment on column iot.ingest_late_buckets.greenhouse_id is 'metadata.greenhouses.id.';
 comment on column iot.ingest_late_buckets.sensor_type_id is 'iot.sensor_types.id.';
-comment on column iot.ingest_late_buckets.noted_at is 'When the latest of its late rows arrived.';
+comment on column iot.ingest_late_buckets.noted_at is
+    'When the latest of its late rows arrived: now() of the transaction that wrote them.';
 comment on column iot.ingest_late_buckets.rows is 'Late rows since the hour was last computed.';
 
 create view iot.v_ingest_dead_letters_by_reason as

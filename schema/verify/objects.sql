@@ -54,5 +54,44 @@ from (
     from pg_catalog.pg_proc as p
     join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
     where n.nspname = $1
+
+    union all
+
+    -- What the group roles may do; what an installation grants to roles of its own is its business.
+    select format(
+        'grant %s %s on %s',
+        g.grantee::regrole,
+        lower(g.privilege_type),
+        g.object
+    )
+    from (
+        select (aclexplode(n.nspacl)).grantee, (aclexplode(n.nspacl)).privilege_type, 'schema ' || n.nspname as object
+        from pg_catalog.pg_namespace as n
+        where n.nspname = $1
+        union all
+        select (aclexplode(c.relacl)).grantee, (aclexplode(c.relacl)).privilege_type, n.nspname || '.' || c.relname
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname = $1
+        union all
+        select
+            (aclexplode(a.attacl)).grantee,
+            (aclexplode(a.attacl)).privilege_type,
+            n.nspname || '.' || c.relname || '.' || a.attname
+        from pg_catalog.pg_attribute as a
+        join pg_catalog.pg_class as c on c.oid = a.attrelid
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname = $1
+            and not a.attisdropped
+        union all
+        select
+            (aclexplode(p.proacl)).grantee,
+            (aclexplode(p.proacl)).privilege_type,
+            format('%s.%s(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+        from pg_catalog.pg_proc as p
+        join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+        where n.nspname = $1
+    ) as g
+    where g.grantee in (select r.oid from pg_catalog.pg_roles as r where r.rolname like 'greenhouse\_%')
 ) as described
 order by line collate "C";

@@ -1,6 +1,6 @@
 -- Purpose: the mirrored catalogs' rows and what only TimescaleDB knows (hypertables, compression, continuous
---          aggregates, jobs), one line of text each, for `ingest schema verify` and the snapshot. Intervals and
---          ages are left out: they are the operator's to tune.
+--          aggregates, jobs that are switched on), one line of text each, for `ingest schema verify` and the
+--          snapshot. Intervals, ages and the jobs' configs are left out: they are the operator's to tune.
 -- Locks:   none. Time: under 1 s. Undo: reads only.
 
 select line
@@ -28,7 +28,12 @@ from (
 
     union all
 
-    select format('continuous aggregate %s.%s', view_schema, view_name)
+    select format(
+        'continuous aggregate %s.%s %s',
+        view_schema,
+        view_name,
+        case when materialized_only then 'materialized only' else 'real-time' end
+    )
     from timescaledb_information.continuous_aggregates
     where view_schema = 'iot'
 
@@ -49,5 +54,19 @@ from (
         and a.materialization_hypertable_name = j.hypertable_name
     where j.scheduled
         and 'iot' in (j.hypertable_schema, j.proc_schema, a.view_schema)
+
+    union all
+
+    -- The columns with names may be dropped once every row has its ids (`ingest normalize --drop-legacy-columns`):
+    -- both are then no fault, one is.
+    select format('column iot.sensor_readings.%s character varying', dropped.name)
+    from (values ('sensor_type'), ('unit')) as dropped (name)
+    where (
+        select count(*) filter (where a.attname in ('tenant_id', 'sensor_type_id', 'unit_id') and a.attnotnull) = 3
+            and count(*) filter (where a.attname in ('sensor_type', 'unit')) = 0
+        from pg_catalog.pg_attribute as a
+        where a.attrelid = to_regclass('iot.sensor_readings')
+            and not a.attisdropped
+    )
 ) as described
 order by line collate "C";

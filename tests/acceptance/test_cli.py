@@ -311,7 +311,7 @@ def test_schema_migrates_reports_and_verifies(ingest: CommandLine, cluster: Post
     assert done.returncode == 0
     assert [each["version"] for each in report(done)["migrations"]] == versions
     verified = ingest("schema", "verify", *only, "--json", environment=environment)
-    assert (verified.returncode, report(verified)) == (0, {"ok": True, "problems": {"metadata": []}})
+    assert (verified.returncode, report(verified)["problems"]) == (0, {"metadata": []})
     refused = ingest("schema", "baseline", *only, "--version", "11", environment=environment)
     assert refused.returncode == 1
 

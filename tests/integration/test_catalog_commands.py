@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
-import asyncpg
 import pytest
 
 from ingest.errors import CheckFailed, ConfigurationError, Unavailable
@@ -121,18 +120,8 @@ async def test_explicit_id(dsn: str) -> None:
 
 
 @pytest.mark.usefixtures("house")
-async def test_interval_needs_its_column(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    present = await connection.fetchval(
-        "select exists (select from information_schema.columns where table_schema = 'metadata'"
-        " and table_name = 'sensors' and column_name = 'expected_interval_s')"
-    )
+async def test_interval(dsn: str) -> None:
     sensor: dict[str, Any] = {"tenant": "SARA", "greenhouse": "01", "sensor_type": "co2"}
-    if not present:
-        with pytest.raises(CheckFailed, match="ingest schema migrate"):
-            await add_sensor(dsn, **sensor, expected_interval_s=10)
-        await connection.execute("alter table metadata.sensors add column expected_interval_s integer")
-    await connection.close()
     assert (await add_sensor(dsn, **sensor, expected_interval_s=10)).added
     assert not (await add_sensor(dsn, **sensor, expected_interval_s=10)).added
     with pytest.raises(CheckFailed, match="expected_interval_s is 10, not 11"):

@@ -207,3 +207,39 @@ async def test_a_live_legacy_database_is_taken_as_it_is(postgres_dsn: str) -> No
         assert await connection.fetchval("select count(*) from metadata.tenants") == 1
     finally:
         await connection.close()
+
+
+async def test_nothing_is_open_to_everybody(metadata: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Functions that run with their owner's rights, tables and later tables are closed."""
+    assert (
+        await metadata.fetch("""
+            select p.oid::regprocedure from pg_proc as p
+            where p.pronamespace = 'metadata'::regnamespace and p.prosecdef
+                and p.prorettype <> 'trigger'::regtype
+                and has_function_privilege('public', p.oid, 'execute')
+        """)
+        == []
+    )
+    assert (
+        await metadata.fetch("""
+            select c.relname from pg_class as c, aclexplode(c.relacl) as a
+            where c.relnamespace = 'metadata'::regnamespace and a.grantee = 0
+        """)
+        == []
+    )
+    await metadata.execute("create table metadata.later (id integer)")
+    for role in ("greenhouse_worker", "greenhouse_operator", "greenhouse_reader"):
+        assert not await metadata.fetchval("select has_table_privilege($1, 'metadata.later', 'select')", role)
+
+
+async def test_every_function_with_its_owners_rights_has_a_fixed_search_path(
+    metadata: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    assert (
+        await metadata.fetch("""
+            select oid::regprocedure from pg_proc
+            where pronamespace = 'metadata'::regnamespace and prosecdef
+                and not coalesce(proconfig, '{}') @> array['search_path=pg_catalog, pg_temp']
+        """)
+        == []
+    )

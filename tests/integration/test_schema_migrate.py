@@ -195,21 +195,22 @@ async def test_verify_names_what_is_pending_missing_and_changed(
     await migrate(postgres_dsn, METADATA)
     assert await verify(postgres_dsn, METADATA) == []
     await connection.execute("""
-        alter table metadata.sensors add column extra text, alter column last_seen type date;
+        alter table metadata.sensors add column extra text;
+        alter table metadata.greenhouses alter column mqtt_topic type text;
         drop index metadata.sensors_tenant_id_idx;
         alter table metadata.greenhouses rename constraint greenhouses_pkey to renamed;
         update metadata.units set symbol = 'K' where id = 2;
         alter table metadata.units disable trigger units_notify_catalog_changed;
-        drop table metadata.alerts;
+        drop table metadata.greenhouse_snapshot;
     """)
     problems = await verify(postgres_dsn, METADATA)
-    assert {problem for problem in problems if "metadata.alerts" not in problem} == {
-        "expected and not found: column metadata.sensors.last_seen timestamp with time zone",
+    assert {problem for problem in problems if "metadata.greenhouse_snapshot" not in problem} == {
+        "expected and not found: column metadata.greenhouses.mqtt_topic character varying",
         "expected and not found: index metadata.sensors btree (tenant_id)",
         "expected and not found: row metadata.units 2 °F",
         "expected and not found: trigger metadata.units units_notify_catalog_changed",
     }
-    assert any("metadata.alerts" in problem for problem in problems)
+    assert any("metadata.greenhouse_snapshot" in problem for problem in problems)
 
 
 async def test_verify_says_when_timescaledb_is_not_there(postgres_dsn: str) -> None:

@@ -21,6 +21,54 @@ SNAPSHOT = schema_folder(TIMESERIES).parent / "verify" / "timeseries.txt"
 GREENHOUSE = "11111111-1111-4111-8111-111111111111"
 SENSOR = "22222222-2222-4222-8222-222222222222"
 TENANT = "33333333-3333-4333-8333-333333333333"
+AGGREGATE_VIEWS = (
+    "v_sensor_readings_hourly",
+    "v_sensor_readings_daily",
+    "v_sensor_readings_monthly",
+    "v_sensor_health_hourly",
+    "v_latest_greenhouse_conditions",
+    "v_sensors_needing_attention",
+)
+MISSING = [
+    (
+        "select remove_continuous_aggregate_policy('iot.cagg_sensor_readings_daily')",
+        "job iot.cagg_sensor_readings_daily policy_refresh_continuous_aggregate",
+    ),
+    (
+        """
+            select delete_job(job_id) from timescaledb_information.jobs
+            where proc_name = 'recompute_late_buckets'
+        """,
+        "job iot recompute_late_buckets",
+    ),
+    (
+        """
+            select alter_job(job_id, scheduled => false) from timescaledb_information.jobs
+            where proc_name = 'fill_sensor_readings_daily'
+        """,
+        "job iot fill_sensor_readings_daily",
+    ),
+    (
+        "call remove_columnstore_policy('iot.sensor_readings_monthly')",
+        "job iot.sensor_readings_monthly policy_compression",
+    ),
+    (
+        """
+            drop view iot.v_sensors_needing_attention, iot.v_sensor_health_hourly;
+            drop materialized view iot.cagg_sensor_health_hourly
+        """,
+        "continuous aggregate iot.cagg_sensor_health_hourly real-time",
+    ),
+    (
+        "alter materialized view iot.cagg_sensor_readings_hourly set (timescaledb.materialized_only = true)",
+        "continuous aggregate iot.cagg_sensor_readings_hourly real-time",
+    ),
+    (
+        "revoke insert on iot.sensor_readings from greenhouse_worker",
+        "grant greenhouse_worker insert on iot.sensor_readings",
+    ),
+    ("drop function iot.note_late_buckets", "routine iot.note_late_buckets"),
+]
 
 
 @pytest.fixture
@@ -38,6 +86,15 @@ async def test_the_files_make_what_the_snapshot_says(migrated_dsn: str) -> None:
     for database in Database:
         assert await verify(migrated_dsn, database) == []
         assert await migrate(migrated_dsn, database) == []
+
+
+@pytest.mark.parametrize(("damage", "line"), MISSING, ids=[line for _, line in MISSING])
+async def test_verify_misses_what_is_gone(
+    iot: asyncpg.Connection[asyncpg.Record], migrated_dsn: str, damage: str, line: str
+) -> None:
+    await iot.execute(damage)
+    problems = await verify(migrated_dsn, TIMESERIES)
+    assert any(problem.startswith(f"expected and not found: {line}") for problem in problems)
 
 
 async def test_several_at_once_in_one_database_all_succeed(timescale_dsn: str) -> None:
@@ -233,4 +290,8 @@ async def test_plain_postgresql_takes_all_but_what_is_marked(postgres_dsn: str, 
         for line in await describe(migrated_dsn, TIMESERIES)
         if line.startswith(("column", "view column")) and "schema_history" not in line
     }
-    assert {(table, column) for table, column, _ in plain} == timescale
+    # What is aggregated by TimescaleDB, and the views over that.
+    aggregated = {table for table, _ in timescale if table.startswith("cagg_")} | set(AGGREGATE_VIEWS)
+    assert {(table, column) for table, column, _ in plain} == {
+        (table, column) for table, column in timescale if table not in aggregated
+    }

@@ -1,0 +1,172 @@
+"""`ingest normalize`: gives legacy rows their ids, shows how far it is, and says what it could not do.
+
+Owns the progress bar (on stderr, on a terminal only), the first Ctrl-C (finish the batch, then stop) and
+the exit code: 0 every row has its ids, 1 rows remain without, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.operate.normalize import normalize, recompute_noted_hours
+from ingest.operate.normalize_legacy import drop_legacy_columns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from ingest.commands.invocation import Invocation
+    from ingest.operate.normalize import Progress as Step
+    from ingest.operate.normalize_report import Report
+
+
+def run(
+    invocation: Invocation, *, dry_run: bool, rate_rows_s: float | None, refresh: bool, as_json: bool
+) -> int:
+    """Map legacy rows and print the report; with *refresh* also compute the noted hours again at the end."""
+    settings = invocation.settings("metadata", "timeseries")
+
+    async def work() -> tuple[Report, int]:
+        async with _first_interrupt() as stop:
+            with _progress_bar() as on_progress:
+                report = await normalize(
+                    settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
+                )
+                waiting = report.hours_noted
+                if refresh and not dry_run and not stop.is_set():
+                    waiting = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
+            report.interrupted = stop.is_set()
+            return report, waiting
+
+    report, waiting = asyncio.run(work())
+    report.hours_noted = waiting
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    if report.interrupted:
+        remark("stopped at your word; everything done is committed: run `ingest normalize` again to go on")
+        return EXIT_INTERRUPTED
+    return 0 if report.clean else 1
+
+
+def drop_columns(invocation: Invocation, *, as_json: bool) -> int:
+    """Drop the columns with names, once no row needs them."""
+    settings = invocation.settings("metadata", "timeseries")
+    dropped = asyncio.run(drop_legacy_columns(settings))
+    if as_json:
+        print_json({"columns_dropped": dropped.columns, "chunks_recompressed": dropped.recompressed})
+    elif dropped.columns:
+        print_line("dropped: iot.sensor_readings.sensor_type and .unit; the three ids are not null now")
+    else:
+        print_line("nothing to drop: the columns are gone already")
+    return 0
+
+
+def _print(report: Report) -> None:
+    would = "would be " if report.dry_run else ""
+    print_line(f"{report.found} legacy rows in {report.chunks} chunks, {report.seconds:.1f} s")
+    lines = (
+        (report.mapped, f"{would}mapped" + (f", {report.no_sensor} of them without a sensor id")),
+        (report.merged, f"{would}merged: the same reading in another spelling"),
+        (report.differing, "left: another value at the same time, sensor and type"),
+        (report.unmapped, "left: a name or greenhouse that the catalog does not know"),
+        (report.pending, "not got at: interrupted"),
+        (report.arrived, "arrived meanwhile from an old writer: for the next run"),
+    )
+    for rows, text in lines:
+        if rows:
+            print_line(f"{rows:>12} {text}")
+    if report.unknown:
+        names = ("rows", "why", "name", "first", "last", "what to do")
+        table = [
+            (one.rows, one.reason, repr(one.name), _minute(one.first), _minute(one.last), one.what_to_do)
+            for one in report.most_rows_first()
+        ]
+        print_table(names, table, empty="")
+    if report.examples:
+        columns = ("time", "greenhouse", "sensor", "type", "unit", "left", "kept")
+        shown = [
+            (one.time, one.greenhouse_id, one.sensor_id, one.sensor_type, one.unit, one.value, one.kept_value)
+            for one in report.examples
+        ]
+        print_line(f"readings that differ, the first {len(shown)}: decide which is right, delete the other")
+        print_table(columns, shown, empty="")
+    if report.hours_noted:
+        remark(
+            f"{report.hours_noted} hours are noted for the aggregates: the job recompute_late_buckets "
+            "computes them in its next runs, `ingest normalize --refresh` at once"
+        )
+
+
+def _minute(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+@contextlib.asynccontextmanager
+async def _first_interrupt() -> AsyncIterator[asyncio.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        remark("stopping after this batch; once more ends it at once (nothing committed is lost)")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class _RowsPerSecond(ProgressColumn):
+    """How fast it goes at the moment."""
+
+    def render(self, task: Task) -> Text:
+        """Show rows a second, nothing before the first batch."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[Step], None]]:
+    """Show a bar on stderr where that is a terminal; give what moves it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RowsPerSecond(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        rows = bar.add_task("looking", total=None)
+
+        def show(step: Step) -> None:
+            bar.update(rows, description=step.doing, completed=step.done, total=step.total)
+
+        yield show

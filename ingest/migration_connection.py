@@ -1,0 +1,89 @@
+"""One connection to one of the two databases, for changing or examining its schema.
+
+Owns the advisory lock that makes runners take turns, the bound on waiting for
+locks, and what a driver's error means to the operator. Knows no file and no table. For the operator's
+commands and the worker's check at start; every connection is its caller's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from ingest.errors import ConfigurationError, MigrationError, Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from ingest.migrate import Database
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@asynccontextmanager
+async def in_transaction(connection: Connection, *, keep: bool = True) -> AsyncIterator[None]:
+    """Run what is inside in one transaction, rolled back at its end unless *keep*; waits 2 s for a lock."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        # A lock that is waited for makes every later statement on the table wait behind it.
+        await connection.execute("set local lock_timeout = '2s'")
+        yield
+    except BaseException:
+        if not connection.is_closed():  # a lost connection has rolled back already, and would hide the reason
+            await transaction.rollback()
+        raise
+    await (transaction.commit() if keep else transaction.rollback())
+
+
+@asynccontextmanager
+async def locked(connection: Connection, database: Database) -> AsyncIterator[None]:
+    """Hold *database*'s advisory lock until the connection is closed; wait for another runner first."""
+    # Asked for again and again, not waited for: a waiting statement holds a snapshot, and the other runner's
+    # `create index concurrently` would wait for it for ever. Closing the connection gives the lock back.
+    while not await connection.fetchval("select pg_try_advisory_lock($1)", database.lock_key):  # noqa: ASYNC110 -- the event is another process's
+        await asyncio.sleep(0.2)
+    yield
+
+
+@asynccontextmanager
+async def connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
+    """Connect to *database*. Raises ConfigurationError, Unavailable or Misconfigured."""
+    what = f"cannot connect to the {database} database"
+    try:
+        connection = await asyncpg.connect(
+            dsn, timeout=30, server_settings={"application_name": "greenhouse-ingest schema"}
+        )
+    except (asyncpg.ClientConfigurationError, ValueError) as error:
+        raise ConfigurationError([f"{what}: its DSN is not usable: {error}"]) from error
+    except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+        raise Unavailable(
+            f"{what}: {str(error) or 'no answer'}; is it running, is the address right?"
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise Misconfigured(f"{what}: {error}", error.sqlstate) from error
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's errors of *doing* something into Unavailable (try again) or MigrationError."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] in {"08", "53", "57"}:  # connection, resources, operator
+            raise Unavailable(
+                f"{doing}: {error.args[0]}; run again once the server is well", error.sqlstate
+            ) from error
+        # str(error) has detail and hint on lines of their own; here they are sentences after the message.
+        told = {"Detail": error.detail, "Hint": error.hint}
+        more = "".join(f" {name}: {text}" for name, text in told.items() if text)
+        raise MigrationError(f"{doing}: {error.args[0]} (SQLSTATE {error.sqlstate}).{more}") from error
+    except (asyncpg.InterfaceError, OSError) as error:
+        raise Unavailable(f"{doing}: the connection was lost ({error}); run again") from error

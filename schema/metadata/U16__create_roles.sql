@@ -1,0 +1,28 @@
+-- Purpose: takes V16 back: the four roles lose what they were granted in schema metadata. The roles and their members
+--          stay: other databases of the server may use them.
+-- Locks:   ACCESS EXCLUSIVE on bulk_operation_log for a moment.
+-- Time:    under 1 s.
+-- Undo:    V16__create_roles.sql.
+
+drop policy bulk_operation_log_end on metadata.bulk_operation_log;
+drop policy bulk_operation_log_begin on metadata.bulk_operation_log;
+drop policy bulk_operation_log_read on metadata.bulk_operation_log;
+alter table metadata.bulk_operation_log disable row level security;
+
+revoke all on all tables in schema metadata from
+    greenhouse_migrator,
+    greenhouse_worker,
+    greenhouse_operator,
+    greenhouse_reader;
+revoke all on all sequences in schema metadata from
+    greenhouse_migrator,
+    greenhouse_worker,
+    greenhouse_operator,
+    greenhouse_reader;
+revoke all on function metadata.take_greenhouse_snapshot(uuid, text) from greenhouse_operator;
+
+revoke all on schema metadata from
+    greenhouse_migrator,
+    greenhouse_worker,
+    greenhouse_operator,
+    greenhouse_reader;
