@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from ingest.errors import Poison
+from ingest.write import Mirrored
 from tests.batches import WriterUnderTest
 from tests.integration.plain_postgres import create_timeseries_schema
 
@@ -32,8 +34,9 @@ async def test_new_and_renamed_entries_are_carried_over_and_none_is_deleted(
 ) -> None:
     units, types = await names(connection)
     async with WriterUnderTest(postgres_dsn) as writer:
-        await writer.mirror({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"})
-        await writer.mirror({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"})
+        mirrored = Mirrored({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"}, [])
+        await writer.mirror(mirrored)
+        await writer.mirror(mirrored)
 
     assert await names(connection) == (
         units | {1: "Celsius", 12: "kPa"},
@@ -47,6 +50,24 @@ async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
     before = await names(connection)
     async with WriterUnderTest(postgres_dsn) as writer:
         with pytest.raises(Poison, match="23505"):
-            await writer.mirror({12: "kPa", 13: "%"}, {})
+            await writer.mirror(Mirrored({12: "kPa", 13: "%"}, {}, []))
 
     assert await names(connection) == before
+
+
+async def test_intervals_follow_the_catalog(
+    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    greenhouse, kept, gone = uuid4(), uuid4(), uuid4()
+
+    async def intervals() -> dict[UUID, int]:
+        found = await connection.fetch("select sensor_id, expected_interval_s from iot.sensor_intervals")
+        return {each["sensor_id"]: each["expected_interval_s"] for each in found}
+
+    async with WriterUnderTest(postgres_dsn) as writer:
+        await writer.mirror(Mirrored({}, {}, [(kept, greenhouse, 10), (gone, greenhouse, 60)]))
+        assert await intervals() == {kept: 10, gone: 60}
+        await writer.mirror(Mirrored({}, {}, [(kept, greenhouse, 30)]))
+        assert await intervals() == {kept: 30}
+        await writer.mirror(Mirrored({}, {}, []))
+        assert await intervals() == {}

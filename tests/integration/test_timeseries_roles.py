@@ -12,7 +12,7 @@ from ingest.migrate import Database, migrate, schema_folder
 from ingest.model import Rejection, Row, Series
 from ingest.write import deadletters, journal
 from ingest.write.batch import DeadLetter
-from ingest.write.copy import RowPacker, copy_straight, insert_staged
+from ingest.write.copy import copy_straight, insert_staged, pack
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.integration.timeseries_rows import GREENHOUSE, TENANT, hold_jobs
 
@@ -68,7 +68,7 @@ async def iot(request: pytest.FixtureRequest, postgres_dsn: str, timescale_dsn: 
         await migrate(timescale_dsn, Database.TIMESERIES)
         connection = await asyncpg.connect(timescale_dsn)
         await hold_jobs(connection)
-    await copy_straight(connection, RowPacker().pack([Row(SERIES, NOON_US, 20.0, None, "T")]))
+    await copy_straight(connection, pack([Row(SERIES, NOON_US, 20.0, None, "T")]))
     if request.param == "timescale":
         await connection.execute("select compress_chunk(c) from show_chunks('iot.sensor_readings') as c")
     yield connection
@@ -89,20 +89,19 @@ async def refused(iot: Iot, statement: str) -> None:
 @pytest.mark.parametrize("iot", ["plain", pytest.param("timescale", marks=pytest.mark.native)], indirect=True)
 async def test_the_worker_does_its_work(iot: Iot) -> None:
     await iot.execute("set role greenhouse_worker")
-    packer = RowPacker()
     known = Row(SERIES, NOON_US, 20.0, None, "T")
     conflicting = Row(SERIES, NOON_US, 21.0, b'{"b": 1}', "T")
     claim = await journal.claim(iot, "w", epoch=None)
     async with iot.transaction():
-        await copy_straight(iot, packer.pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
+        await copy_straight(iot, pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
         await deadletters.store(iot, "w", [letter], max_payload_bytes=1000)
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2)], {"received": 1})
     async with iot.transaction():
-        inserted = await insert_staged(iot, packer.pack([known, conflicting]), "dead_letter")
+        inserted = await insert_staged(iot, pack([known, conflicting]), "dead_letter")
         assert (inserted.written, inserted.duplicate, len(inserted.conflicts)) == (0, 1, 1)
         late = Row(SERIES, NOON_US + 500_000, 20.25, None, "T")
-        assert (await insert_staged(iot, packer.pack([late]), "dead_letter")).written == 1
+        assert (await insert_staged(iot, pack([late]), "dead_letter")).written == 1
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1})
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])
