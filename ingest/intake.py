@@ -41,8 +41,8 @@ class Intake:
         """Messages taken in and not yet handed out by `next_batch`."""
         self.payload_bytes = 0
         """Their payloads' bytes."""
-        self.rows = 0
-        """Their rows."""
+        self.readings = 0
+        """Their rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
 
     def take_in(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Add *deliveries* to the batch being filled; never raises for what they hold.
@@ -55,11 +55,11 @@ class Intake:
             receipt_us = self._last_us + 1
             receipt_us = max(receipt_us, now_us)
             self._last_us = receipt_us
-            before = len(batch.rows)
+            before = batch.readings
             self._add(batch, delivery, receipt_us)
             self.payload_bytes += len(delivery[1])
-            self.rows += len(batch.rows) - before
-            if len(batch.rows) >= self._max_batch_rows:
+            self.readings += batch.readings - before
+            if batch.readings >= self._max_batch_rows:
                 self._full.append(batch)
                 batch = self._filling = Batch()
         self.messages += len(deliveries)
@@ -74,8 +74,13 @@ class Intake:
             return None
         self.messages -= len(batch)
         self.payload_bytes -= batch.payload_bytes
-        self.rows -= len(batch.rows)
+        self.readings -= batch.readings
         return batch
+
+    @property
+    def waiting(self) -> list[Batch]:
+        """The batches not yet handed out, oldest first."""
+        return [*self._full, self._filling]
 
     def is_outdated(self, batch: Batch) -> bool:
         """Whether a newer catalog came after a name of *batch* was found unknown."""

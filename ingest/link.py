@@ -18,6 +18,7 @@ import structlog
 
 from ingest.errors import BrokerRefused, IngestError
 from ingest.receive import (
+    DUP,
     QOS,
     WHOLE_PACKET_BYTES,
     AckLedger,
@@ -53,6 +54,9 @@ class Receiver(Protocol):
 
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Take new deliveries, in arrival order."""
+
+    def unacknowledged(self) -> set[int]:
+        """Give the packet ids taken in and not yet committed."""
 
     def reconnected(self) -> None:
         """Hear of a subscribed connection after the first."""
@@ -154,7 +158,11 @@ class Link:
         if session is not None and not session.paused and not session.closed.done():
             session.pause()
             keepalive_s = self._settings.broker.keepalive_s
-            self._pause_limit = asyncio.get_running_loop().call_later(keepalive_s, session.abort)
+            self._pause_limit = asyncio.get_running_loop().call_later(
+                keepalive_s,
+                session.abort,
+                "disconnected until the database has taken what was received (write.max_buffered_…)",
+            )
             if (held_back := self._repeats.admit("intake paused", time.monotonic())) is not None:
                 reason = "write.max_buffered_… is reached; the broker has to wait"
                 log.warning("intake_paused", reason=reason, repeats=held_back)
@@ -243,6 +251,7 @@ class Link:
             return
         if self._redelivery is not None:
             deliveries = self._without_committed(self._redelivery, deliveries)
+        deliveries = self._without_retransmitted(deliveries)
         if deliveries:
             self._receiver.take_in(deliveries)
 
@@ -259,10 +268,29 @@ class Link:
             self._settle(verdict)
         return fresh
 
+    def _without_retransmitted(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Leave out what the broker sends twice on one connection, impatient for a PUBACK.
+
+        MQTT 3.1.1 4.4 does not forbid it, and EMQX does it after `retry_interval` (30 s). Exact: an id
+        that waits for its PUBACK here, or whose PUBACK is not proved, names no other message yet.
+        """
+        if not any(delivery.flags & DUP for delivery in deliveries):
+            return deliveries
+        known = self._receiver.unacknowledged() | {entry.packet_id for entry in self.ledger.pending}
+        fresh: list[Delivery] = []
+        for delivery in deliveries:
+            if not (delivery.flags & DUP and delivery.packet_id in known):
+                fresh.append(delivery)
+                if delivery.flags & QOS:
+                    known.add(delivery.packet_id)
+        return fresh
+
     def _settle(self, verdict: Verdict) -> None:
         """Go on with what the redelivery showed: which PUBACKs the broker did not have."""
         self._redelivery = None
         self.ledger.redelivered(verdict.unproven)
+        if not verdict.unproven:  # the broker has them all: as good as a PINGRESP
+            self._receiver.proved()
         if verdict.skipped:
             self._receiver.skipped(len(verdict.skipped))
             log.info("redelivery_skipped", messages=len(verdict.skipped))

@@ -12,6 +12,7 @@ its COMMIT; with the database away the worker stops reading, and the broker keep
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ingest.decode import Decoder, Routes
-from ingest.errors import DatabaseFault, Misconfigured, Poison
+from ingest.errors import DatabaseFault, Unavailable
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.link import Link
@@ -43,6 +44,9 @@ _PROGRESS_INTERVAL_S: Final = 10.0
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
 _REPEAT_INTERVAL_S: Final = 30.0
+_MIRROR_RETRY_S: Final = 30.0
+_LAST_WORD_S: Final = 2.0
+"""How long a leaving worker tries to empty the stored list, which only saves its successor a comparison."""
 
 log = structlog.get_logger()
 
@@ -123,7 +127,13 @@ class Worker:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            await self._leave()
+            # A task that ends now ends the leaving too, and its error is the worker's.
+            tasks.append(leaving := asyncio.create_task(self._leave()))
+            while not leaving.done():
+                running = [task for task in tasks if not task.done()]
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -153,14 +163,17 @@ class Worker:
         try:
             async with asyncio.timeout(self._settings.write.drain_timeout_s):
                 await self._drained.wait()
-                await self._link.leave()
-                await self._writer.forget(self._link.ledger.pending)
         except TimeoutError:
             log.warning(
                 "left_to_the_broker",
                 messages=self._in_flight,
                 reason="the database took no COMMIT in time; the broker sends them again",
             )
+            return
+        await self._link.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self._writer.forget(self._link.ledger.pending)
 
     async def _start_http(self) -> HttpServer | None:
         gauge = self._metrics.read_gauge
@@ -190,6 +203,11 @@ class Worker:
         self._filled.set()
         if self._over_bound(1.0):
             self._link.pause()
+
+    def unacknowledged(self) -> set[int]:
+        """Give the packet ids of what waits for its COMMIT."""
+        batches = [*([self._committing] if self._committing else []), *self._intake.waiting]
+        return {each.packet_id for batch in batches for each in batch.deliveries if each.flags & QOS}
 
     def reconnected(self) -> None:
         """Count a connection after the first."""
@@ -300,8 +318,10 @@ class Worker:
             )
             try:
                 await self._writer.mirror(mirrored)
-            except Poison as fault:
-                log.error("mirror_refused", error=str(fault), action="compare metadata.units with iot.units")  # noqa: TRY400
+            except DatabaseFault as fault:  # views lack a name meanwhile; readings flow
+                self._tell_fault("mirror_failed", fault, _MIRROR_RETRY_S)
+                await asyncio.sleep(_MIRROR_RETRY_S)
+                self._catalog_changed.set()
 
     # what the operator sees
 
@@ -332,7 +352,7 @@ class Worker:
 
     @property
     def _buffered_rows(self) -> int:
-        return self._intake.rows + (0 if self._committing is None else len(self._committing.rows))
+        return self._intake.readings + (0 if self._committing is None else self._committing.readings)
 
     def _over_bound(self, share: float) -> bool:
         write = self._settings.write
@@ -346,10 +366,13 @@ class Worker:
         self._database_trouble = str(fault)
         self._metrics.retry(fault.sqlstate)
         self._metrics.batch("retried")
-        if (held_back := self._repeats.admit(f"database {fault}", time.monotonic())) is not None:
-            level = log.error if isinstance(fault, Misconfigured) else log.warning
+        self._tell_fault("database_fault", fault, wait_s)
+
+    def _tell_fault(self, event: str, fault: DatabaseFault, wait_s: float) -> None:
+        if (held_back := self._repeats.admit(f"{event} {fault}", time.monotonic())) is not None:
+            level = log.warning if isinstance(fault, Unavailable) else log.error
             level(
-                "database_fault",
+                event,
                 error=str(fault),
                 retry_in_s=round(wait_s, 2),
                 in_flight=self._in_flight,

@@ -32,8 +32,13 @@ _PRIVILEGES: Final = """
 select
     has_table_privilege('iot.sensor_readings', 'insert')
     and has_table_privilege('iot.ingest_dead_letters', 'insert')
-    and has_table_privilege('iot.ingest_sessions', 'insert, update')
-    and has_table_privilege('iot.ingest_counters', 'insert, update')
+    and has_table_privilege('iot.sensor_readings', 'select')
+    and has_table_privilege('iot.ingest_sessions', 'select')
+    and has_table_privilege('iot.ingest_sessions', 'insert')
+    and has_table_privilege('iot.ingest_sessions', 'update')
+    and has_table_privilege('iot.ingest_counters', 'select')
+    and has_table_privilege('iot.ingest_counters', 'insert')
+    and has_table_privilege('iot.ingest_counters', 'update')
     and has_database_privilege(current_database(), 'temporary')
 """
 

@@ -3,11 +3,12 @@
 `session` speaks MQTT (paho), `transport` carries its bytes, `packets` and `acks` are pure.
 """
 
-from ingest.receive.acks import QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
+from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
 from ingest.receive.packets import WHOLE_PACKET_BYTES
 from ingest.receive.session import ConnectionLost, HungUp, MqttVersion, Opened, ProtocolUnsupported, Session
 
 __all__ = [
+    "DUP",
     "QOS",
     "WHOLE_PACKET_BYTES",
     "AckLedger",

@@ -55,7 +55,7 @@ class ProtocolUnsupported(ConnectionLost):
 
 
 class HungUp(ProtocolUnsupported):
-    """The broker hung up on CONNECT: it may not speak this protocol version, or be about to stop."""
+    """The broker hung up on CONNECT: it may not speak this version, or be about to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Session:
         self._connack: asyncio.Future[Opened] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
         self._misc: asyncio.TimerHandle | None = None
-        self.closed: asyncio.Future[IngestError | None] = self._loop.create_future()
+        self.closed: asyncio.Future[Exception | None] = self._loop.create_future()
         """Done when the connection is gone: with its error, or None after `close`."""
         try:
             self._client = self._make_client()
@@ -200,9 +200,9 @@ class Session:
             self._client.loop_write()
             self._end(None)
 
-    def abort(self) -> None:
-        """Cut the connection without DISCONNECT."""
-        self._end(ConnectionLost("cut on purpose"))
+    def abort(self, why: str = "the worker cut the connection") -> None:
+        """Cut the connection without DISCONNECT; `closed` tells *why*."""
+        self._end(ConnectionLost(why))
 
     # the hot path
 
@@ -248,16 +248,23 @@ class Session:
         except (OSError, MalformedPacket) as error:
             self._end(ConnectionLost(f"the connection to the broker failed: {error}"))
             return
-        if self._started:
-            deliveries = transport.take()
-            if deliveries:
-                self._on_deliveries(deliveries)
+        if self._started and not self._hand_over(transport.take()):
+            return
         if transport.closed:
             self._end(ConnectionLost("the broker ended the connection"))
         elif not is_open:
             self._end(ConnectionLost("the broker closed the connection"))
         elif transport.readable_now:
             self._loop.call_soon(self._on_readable)
+
+    def _hand_over(self, deliveries: list[Delivery]) -> bool:
+        """Call *on_deliveries*; end on a bug: reading on would acknowledge past the lost."""
+        try:
+            if deliveries:
+                self._on_deliveries(deliveries)
+        except Exception as error:  # noqa: BLE001 - `closed` hands it to whoever serves the connection
+            self._end(error)
+        return not self.closed.done()
 
     def _on_misc(self) -> None:
         """Let paho watch its keep-alive."""
@@ -299,7 +306,7 @@ class Session:
             self._drained.clear()
             self._loop.add_writer(transport.fileno(), self._flush)
 
-    def _end(self, error: IngestError | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         """Release the socket and tell everyone who waits, once."""
         if self.closed.done():
             return
@@ -357,9 +364,8 @@ class Session:
             return
         if reason.is_failure:
             kind = ProtocolUnsupported if reason.value in _UNSUPPORTED_PROTOCOL else BrokerRefused
-            self._connack.set_exception(
-                kind(f"the broker refused client {self._settings.client_id!r}: {reason}")
-            )
+            text = f"the broker refused client {self._settings.client_id!r}: {reason}"
+            self._connack.set_exception(kind(text))
         else:
             expiry = getattr(properties, "SessionExpiryInterval", None)
             self._connack.set_result(Opened(bool(flags.session_present), expiry))

@@ -103,6 +103,11 @@ class Batch:
                 self.tenants[index] = tenant_id
         return index
 
+    @property
+    def readings(self) -> int:
+        """Rows and rejections: what its COMMIT has to write."""
+        return len(self.rows) + self.rejected
+
     def rows_of(self, index: int) -> list[Row]:
         """Give the rows of message number *index*."""
         end = self.row_starts[index + 1] if index + 1 < len(self.row_starts) else len(self.rows)

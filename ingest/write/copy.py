@@ -190,15 +190,21 @@ async def insert_bisecting(
     Gives what was inserted and, by row number, the fault of each refused row. Costs about
     2 log2(rows) statements a refused row, inside the caller's transaction.
     """
+    # Not `async with`: on a deadline its ROLLBACK would wait, without one, on a server that is silent.
+    savepoint = connection.transaction()
+    await savepoint.start()
     try:
-        async with connection.transaction():
-            return await insert_staged(connection, packed, policy, first_row=first_row), {}
+        inserted = await insert_staged(connection, packed, policy, first_row=first_row)
+        await savepoint.commit()
     except asyncpg.PostgresError as error:
         fault = translate(error)
         if not isinstance(fault, Poison):
             raise
+        await savepoint.rollback()
         if len(packed) == 1:
             return Inserted(0, 0, []), {first_row: fault}
+    else:
+        return inserted, {}
     half = len(packed) // 2
     left, left_refused = await insert_bisecting(connection, packed[:half], policy, first_row=first_row)
     right, right_refused = await insert_bisecting(

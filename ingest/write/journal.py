@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 # The row lock makes a claim wait for the transaction of an earlier owner that is about to commit.
 _CLAIM = """
-insert into iot.ingest_sessions as session (client_id, epoch, host, process_id, claimed_at)
-values ($1, 1, $3, $4, now())
+insert into iot.ingest_sessions as session (client_id, epoch, owner, host, process_id, claimed_at)
+values ($1, 1, $5, $3, $4, now())
 on conflict (client_id) do update
     set epoch = session.epoch + 1,
+        owner = excluded.owner,
         host = excluded.host,
         process_id = excluded.process_id,
         claimed_at = excluded.claimed_at
-    where $2::bigint is null or session.epoch = $2
+    where $2::bigint is null or session.epoch = $2 or session.owner = $5
 returning epoch, batch_id, pending, filters
 """
 _RECORD = """
@@ -66,12 +67,13 @@ class Claim:
     """What the session was last subscribed to."""
 
 
-async def claim(connection: asyncpg.Connection, client_id: str, *, epoch: int | None) -> Claim:
+async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, epoch: int | None) -> Claim:
     """Take a new epoch, waiting for any old transaction; with *epoch*, only if that is still current.
 
-    Raises SessionTakenOver when it is not, asyncpg's errors.
+    *owner* is the caller's own number: a claim whose answer was lost is no stranger's. Raises
+    SessionTakenOver when it is not, asyncpg's errors.
     """
-    record = await connection.fetchrow(_CLAIM, client_id, epoch, socket.gethostname(), os.getpid())
+    record = await connection.fetchrow(_CLAIM, client_id, epoch, socket.gethostname(), os.getpid(), owner)
     if record is None:
         raise _taken_over(client_id)
     return Claim(record["epoch"], record["batch_id"], unpack(record["pending"]), tuple(record["filters"]))

@@ -56,11 +56,13 @@ class Mirrored(NamedTuple):
 
 
 async def store(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
-    """Bring the mirrors in step, in one transaction. Raises asyncpg's errors."""
+    """Bring the mirrors in step. Raises asyncpg's errors.
+
+    Statements that may be repeated, and no transaction: asyncpg's ROLLBACK would wait on a silent server.
+    """
     units, sensor_types, intervals = mirrored
     sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
-    async with connection.transaction():
-        await connection.execute(_UNITS, list(units), list(units.values()))
-        await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
-        await connection.execute(_FORGET_INTERVALS, list(sensors))
-        await connection.execute(_INTERVALS, list(sensors), list(greenhouses), list(seconds))
+    await connection.execute(_UNITS, list(units), list(units.values()))
+    await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
+    await connection.execute(_FORGET_INTERVALS, list(sensors))
+    await connection.execute(_INTERVALS, list(sensors), list(greenhouses), list(seconds))

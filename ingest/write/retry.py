@@ -53,7 +53,10 @@ def translate(error: BaseException) -> DatabaseFault:
         kind = _BY_CODE.get(code) or _BY_CLASS.get(code[:2], Misconfigured)
         return kind(f"{error} (SQLSTATE {code or 'none'})", code or None)
     if isinstance(error, TimeoutError):
-        return Unavailable("the database did not answer in time")
+        return Unavailable(
+            "the database did not answer in time; if it is alive, raise write.commit_timeout_s "
+            "or lower write.max_batch_rows"
+        )
     if isinstance(error, OSError):
         return Unavailable(f"the database cannot be reached: {error}")
     # asyncpg calls it an internal error of its own when the server dies between two messages of a statement.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import uuid4
 
 import asyncpg
 
@@ -73,6 +74,7 @@ class Writer:
         self._on_retry = on_retry
         self._on_recovery = on_recovery
         self._connection: asyncpg.Connection | None = None
+        self._owner = uuid4()
         self._epoch: int | None = None
         self._in_doubt: tuple[UUID, Outcome] | None = None
         self._lock = asyncio.Lock()
@@ -112,12 +114,12 @@ class Writer:
         )
 
     async def mirror(self, mirrored: mirrors.Mirrored) -> None:
-        """Bring what is mirrored of the catalog in step. Raises Poison when it contradicts itself."""
+        """Try once to bring what is mirrored of the catalog in step. Raises DatabaseFault."""
 
         async def store() -> None:
             await mirrors.store(await self._connected(), mirrored)
 
-        await self._until_done(store)
+        await self._attempt(store)
 
     async def probe(self) -> None:
         """Ask the database for a sign of life; returns once it gives one."""
@@ -186,7 +188,7 @@ class Writer:
         await (await self._connected()).execute("select 1")
 
     async def _claim(self) -> journal.Claim:
-        claim = await journal.claim(await self._connected(), self._client_id, epoch=self._epoch)
+        claim = await journal.claim(await self._connected(), self._client_id, self._owner, epoch=self._epoch)
         self._epoch = claim.epoch
         return claim
 

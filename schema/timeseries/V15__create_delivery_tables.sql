@@ -7,6 +7,7 @@
 create table iot.ingest_sessions (
     client_id text not null,
     epoch bigint not null default 0,
+    owner uuid,
     batch_id uuid,
     pending bytea not null default ''::bytea,
     filters text[] not null default '{}',
@@ -23,6 +24,8 @@ comment on table iot.ingest_sessions is
 comment on column iot.ingest_sessions.client_id is 'MQTT client id.';
 comment on column iot.ingest_sessions.epoch is
     'Counts the claims of this session; a writer whose epoch is not this one has lost it and stops.';
+comment on column iot.ingest_sessions.owner is
+    'The process that made the last claim, by a number of its own: tells a claim whose answer was lost from a stranger''s.';
 comment on column iot.ingest_sessions.batch_id is 'Last committed batch; settles a COMMIT whose outcome is unknown.';
 comment on column iot.ingest_sessions.pending is
     'Committed messages the broker has not proved to know as acknowledged, oldest first; 6 bytes an entry: packet id '

@@ -91,7 +91,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
     await iot.execute("set role greenhouse_worker")
     known = Row(SERIES, NOON_US, 20.0, None, "T")
     conflicting = Row(SERIES, NOON_US, 21.0, b'{"b": 1}', "T")
-    claim = await journal.claim(iot, "w", epoch=None)
+    claim = await journal.claim(iot, "w", uuid4(), epoch=None)
     async with iot.transaction():
         await copy_straight(iot, pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
@@ -105,7 +105,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1})
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])
-    again = await journal.claim(iot, "w", epoch=claim.epoch)
+    again = await journal.claim(iot, "w", uuid4(), epoch=claim.epoch)
     assert (again.filters, again.pending) == (("a/#",), [])
     for _ in range(2):
         await iot.execute(

@@ -64,14 +64,14 @@ def test_all_rows_of_a_message_share_its_time() -> None:
 def test_a_batch_is_cut_off_when_full_and_the_order_kept() -> None:
     intake = intake_of(max_batch_rows=4)
     intake.take_in(sent(10), NOW_US)
-    assert (intake.messages, intake.rows, intake.payload_bytes) == (10, 10, 10)
+    assert (intake.messages, intake.readings, intake.payload_bytes) == (10, 10, 10)
     sizes, values = [], []
     while (batch := intake.next_batch()) is not None:
         sizes.append(len(batch))
         values += [each.value for each in batch.rows]
     assert sizes == [4, 4, 2]
     assert values == [float(number) for number in range(10)]
-    assert (intake.messages, intake.rows, intake.payload_bytes) == (0, 0, 0)
+    assert (intake.messages, intake.readings, intake.payload_bytes) == (0, 0, 0)
 
 
 def test_ignored_messages_have_their_place_in_the_batch() -> None:
