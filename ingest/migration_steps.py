@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_any, wait_random
+from tenacity import AsyncRetrying, retry_if_exception, wait_random
 
 from ingest.errors import MigrationError
 from ingest.migration_connection import translated
@@ -38,7 +38,7 @@ LOCK_PATIENCE_S = 600.0
 """How long a lock is tried for again before the runner gives up: longer than a backup's or a report's
 transaction usually lasts."""
 INTERNAL_ERROR_TRIES = 5
-"""XX000 is what PostgreSQL answers when a grant or comment meets a compression job at one row of a catalog."""
+"""XX000 is what PostgreSQL answers when a grant meets a compression job at one row of a catalog."""
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 1.0
 """Between two tries writers have the table for themselves."""
@@ -69,7 +69,8 @@ async def run_file(
     """Run *file* and *record* it: in one transaction, or statement by statement where its header says so.
 
     A lock not to be had within LOCK_TIMEOUT_MS, or a deadlock, has the transaction (or the one statement)
-    begun again, for *lock_patience_s* at most; a catalog row that a job changed as well, a few times. Raises MigrationError or Unavailable, naming the line.
+    begun again, for *lock_patience_s* at most; a row of a catalog that a job changed as well, a few times.
+    Raises MigrationError or Unavailable, naming the line.
     """
     statements = split_statements(file.path.read_text(encoding="utf-8"))
     if file.transactional:
@@ -82,7 +83,7 @@ async def run_file(
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(_may_go_next_time),
-                stop=stop_any(stop_after_delay(lock_patience_s), _after_internal_errors),
+                stop=partial(_given_up, lock_patience_s),
                 wait=wait_random(PAUSE_MIN_S, PAUSE_MAX_S),
                 reraise=True,
             ):
@@ -164,11 +165,12 @@ def _may_go_next_time(error: BaseException) -> bool:
     return _is_a_lock_not_had(error) or isinstance(error.__cause__, asyncpg.InternalServerError)
 
 
-def _after_internal_errors(state: RetryCallState) -> bool:
-    """Give up at an internal error (XX000) that came again and again: then no job had a part in it."""
+def _given_up(lock_patience_s: float, state: RetryCallState) -> bool:
+    """Tell whether another try is one too many; an internal error that comes again is no job's doing."""
     error = state.outcome.exception() if state.outcome else None
-    internal = error is not None and not _is_a_lock_not_had(error)
-    return internal and state.attempt_number >= INTERNAL_ERROR_TRIES
+    if error is not None and not _is_a_lock_not_had(error):
+        return state.attempt_number >= INTERNAL_ERROR_TRIES
+    return (state.seconds_since_start or 0.0) >= lock_patience_s
 
 
 def _is_a_lock_not_had(error: BaseException) -> bool:

@@ -111,8 +111,9 @@ def _print(report: Report) -> None:
         print_table(columns, shown, empty="")
     if report.hours_noted:
         remark(
-            f"{report.hours_noted} hours are noted for the aggregates: the job recompute_late_buckets "
-            "computes them in its next runs, `ingest normalize --refresh` at once"
+            f"{report.hours_noted} hours (each of a greenhouse and type) are noted: the job "
+            "recompute_late_buckets computes their aggregates in its next runs, "
+            "`ingest normalize --refresh` at once"
         )
 
 

@@ -67,8 +67,7 @@ _ASKED_SENSOR = r"""
                     then r.sensor_id
             end"""
 
-CENSUS_SQL = (
-    """
+CENSUS_SQL = """
     select
         r.greenhouse_id,
         r.tenant_id,
@@ -76,9 +75,7 @@ CENSUS_SQL = (
         r.unit_id,
         coalesce(r.sensor_type, '') as sensor_type,
         coalesce(r.unit, '') as unit,
-        """
-    + _ASKED_SENSOR
-    + """ as sensor_id,
+        {asked sensor} as sensor_id,
         count(*) as rows,
         count(*) filter (where r.sensor_id is null) as no_sensor,
         min(r.time) as first,
@@ -89,8 +86,7 @@ CENSUS_SQL = (
         and (r.tenant_id is null or r.sensor_type_id is null or r.unit_id is null)
     group by 1, 2, 3, 4, 5, 6, 7
     order by 1, 3 nulls first, 5, 6, 7
-    """
-)
+""".replace("{asked sensor}", _ASKED_SENSOR)
 
 # Ordered as the index is, read backwards: that all type ids are alike is not seen where they are NULL.
 _BOUNDARY = """
