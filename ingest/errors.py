@@ -6,7 +6,7 @@
     ├── EmbeddedError           an embedded part is missing or would not start
     ├── MigrationError          the schema is not what the files say
     ├── BrokerRefused           the broker answered no (credentials, QoS, protocol)
-    ├── SessionTakenOver        another process owns this client id: stop
+    ├── SessionTakenOver        another process owns this client id: stop, exit 2
     └── DatabaseFault           the database would not take a batch
         ├── Unavailable         down, failing over, full, cut off: try again
         ├── Misconfigured       table, column or grant missing: hold, say so, try again slowly
@@ -52,7 +52,9 @@ class BrokerRefused(IngestError):
 
 
 class SessionTakenOver(IngestError):
-    """Another process claimed this client id's delivery journal; this one must stop."""
+    """Another process claimed this client id's delivery journal; this one must stop, and not come back."""
+
+    exit_code = 2  # two workers with one client id is a fault of configuration
 
 
 class DatabaseFault(IngestError):

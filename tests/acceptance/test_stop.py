@@ -148,7 +148,7 @@ async def test_a_client_id_used_twice_stops_the_first(
     publishing = asyncio.create_task(publish(broker.port, greenhouse.messages(range(5_000))))
     await first.until(lambda: greenhouse.holds(200), "200 rows")
     second = worker_of(greenhouse, database, broker.url, client_id=first.client_id)
-    assert await first.exit_code() == 1
+    assert await first.exit_code() == 2
     assert f"another process has claimed the session of client id '{first.client_id}'" in first.log_text
     first.never_traced_back()
     await publishing
