@@ -152,6 +152,9 @@ class Gateway:
         if self._number == 0:  # however short the run, every kind of bad input is in it
             for _ in range(BAD_KINDS):
                 result += next(self._bad)
+        # Its PUBACK tells that the broker has read the QoS 0 messages before it, which a DISCONNECT
+        # right behind them does not.
+        result.append(Message("GREENHOUSE/STATUS", b"going offline", 1, ignored=True))
         return result
 
     def _times(self, count: int) -> Iterator[datetime]:

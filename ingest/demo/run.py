@@ -93,6 +93,7 @@ async def run_demo(*, keep: bool, gateways: int, seed: int, messages: int, as_js
                     "compression_saved_pct": storage.saved_pct,
                     "seconds": round(time.monotonic() - started_s, 1),
                     "ok": not account.differences and account.normalized == account.rows,
+                    "differences": account.differences,
                 }
                 if keep:
                     result |= {
