@@ -79,10 +79,13 @@ _STEPS = (
     left join iot.units as u on u.id = r.unit_id
     """,
     "comment on view iot.v_sensor_readings_denormalized is 'Readings with the names their ids stand for.'",
-    # One statement a column: a hypertable that has compressed chunks takes no more.
-    "alter table iot.sensor_readings alter column tenant_id set not null",
-    "alter table iot.sensor_readings alter column sensor_type_id set not null",
-    "alter table iot.sensor_readings alter column unit_id set not null",
+    # One statement, one look at each row that is not compressed: 0.5 s a million, for which writers wait.
+    """
+    alter table iot.sensor_readings
+        alter column tenant_id set not null,
+        alter column sensor_type_id set not null,
+        alter column unit_id set not null
+    """,
     "alter table iot.sensor_readings drop column sensor_type",
     "alter table iot.sensor_readings drop column unit",
 )
