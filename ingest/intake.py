@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.decode import IGNORED, Decoder
 from ingest.resolve import Resolver, missed_names
-from ingest.write import Batch
+from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Intake:
         self.messages = 0
         """Messages taken in and not yet handed out by `next_batch`."""
         self.payload_bytes = 0
-        """Their payloads' bytes."""
+        """Bytes of their payloads and topics."""
         self.readings = 0
         """Their rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
 
@@ -57,7 +57,7 @@ class Intake:
             self._last_us = receipt_us
             before = batch.readings
             self._add(batch, delivery, receipt_us)
-            self.payload_bytes += len(delivery[1])
+            self.payload_bytes += message_bytes(delivery)
             self.readings += batch.readings - before
             if batch.readings >= self._max_batch_rows:
                 self._full.append(batch)

@@ -199,6 +199,8 @@ class Link:
                 await self._writer.forget(())
             session.start()
             patience = asyncio.create_task(self._watch_redelivery())
+            if opened.session_present and set(claim.filters) == set(self._settings.broker.filters):
+                self.trouble = None  # subscribed all along; the SUBACK comes behind the backlog
             await self._subscribe(session, claim.filters if opened.session_present else ())
             self.trouble = None
             if self._connected_before:

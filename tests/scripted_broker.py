@@ -15,6 +15,7 @@ from typing import Self
 
 _WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _RECEIVE_BUFFER_BYTES = 16_384
+PACE_S = 0.25
 
 
 class ScriptedBroker:
@@ -25,6 +26,7 @@ class ScriptedBroker:
         *,
         connack: bytes | None = b"",
         suback: int = 1,
+        before: tuple[bytes, ...] = (),
         after: bytes = b"",
         mqtt5: bool = False,
         reading: bool = True,
@@ -33,13 +35,15 @@ class ScriptedBroker:
     ) -> None:
         """Say how it behaves.
 
-        *connack* None: it says nothing at all; empty: it accepts. *after* follows SUBACK. Not *reading*: it
+        *connack* None: it says nothing at all; empty: it accepts. *before* comes ahead of SUBACK, a
+        piece each PACE_S; *after* follows it. Not *reading*: it
         reads nothing after SUBSCRIBE until `read_on`. *hang_up*: at CONNECT. With *websocket_frame_bytes* it
         speaks WebSocket, in frames of so many bytes at most.
         """
         accept = b"\x20\x03\x00\x00\x00" if mqtt5 else b"\x20\x02\x00\x00"
         self._connack = accept if connack == b"" else connack
         self._suback = (b"\x00" if mqtt5 else b"") + bytes([suback])
+        self._before = before
         self._after = after
         self._hang_up = hang_up
         self._frame_bytes = websocket_frame_bytes
@@ -102,6 +106,9 @@ class ScriptedBroker:
                 case 4:
                     self.pubacks.append(struct.unpack(">H", body)[0])
                 case 8:
+                    for piece in self._before:
+                        self._write(writer, piece)
+                        await asyncio.sleep(PACE_S)
                     answer = body[:2] + self._suback
                     self._write(writer, bytes([0x90, len(answer)]) + answer + self._after)
                     await self._may_read.wait()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MISSING: Final = object()
 _EXACT_INTEGER: Final = 2.0**53
 """Beyond it a number read as a float has lost digits, and two ids may have become one."""
+_LONGEST_SENSOR_ID: Final = 200
+"""Characters: a UUID has 36, a registered device code 100 at most."""
 
 
 class Decoder:
@@ -156,7 +158,7 @@ def _read(
     stamp = item.get("timestamp")
     time_us = default_time_us if stamp is None else parse_time(stamp, time_range_us)
     sensor = item.get("sensor_id")
-    if sensor is not None and type(sensor) is not str:
+    if sensor is not None and (type(sensor) is not str or len(sensor) > _LONGEST_SENSOR_ID):
         sensor = _sensor_text(sensor)
     sensor_type = item.get("sensor_type")
     unit = item.get("unit")
@@ -204,6 +206,8 @@ def _sensor_text(sensor: object) -> str | Fault:
     """Give a numeric sensor_id as text: some gateways number their devices."""
     if type(sensor) is int:
         return str(sensor)
+    if type(sensor) is str:
+        return Fault(f"a sensor_id of {len(sensor)} characters, the limit is {_LONGEST_SENSOR_ID}")
     if type(sensor) is float and -_EXACT_INTEGER < sensor < _EXACT_INTEGER:
         return repr(sensor)
     return Fault(f"the sensor_id is {quoted(sensor)}; send it as text")

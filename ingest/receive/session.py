@@ -99,6 +99,7 @@ class Session:
         self._transport: Transport | None = None
         self._started = False
         self._reading = False
+        self._reads = 0
         self._drained = asyncio.Event()
         self._drained.set()
         self._connack: asyncio.Future[Opened] = self._loop.create_future()
@@ -148,12 +149,11 @@ class Session:
                 done, _ = await asyncio.wait((self._connack, self.closed), return_when="FIRST_COMPLETED")
                 if self._connack in done:
                     return await self._connack
-        except TimeoutError as error:
+        except (TimeoutError, asyncio.CancelledError) as error:
             self.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise ConnectionLost(f"{host}:{port} sent no CONNACK within {timeout_s:g} s") from error
-        except asyncio.CancelledError:
-            self.abort()
-            raise
         raise HungUp(f"{host}:{port} hung up before CONNACK: {self.closed.result()}")
 
     def start(self) -> None:
@@ -189,8 +189,7 @@ class Session:
 
     async def close(self, timeout_s: float) -> None:
         """Write what is queued, DISCONNECT and keep the session; give up writing after *timeout_s*."""
-        transport = self._transport
-        if transport is None or self.closed.done():
+        if self._transport is None or self.closed.done():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -240,6 +239,7 @@ class Session:
         transport = self._transport
         if transport is None or self.closed.done() or not self._reading:
             return
+        self._reads += 1
         try:
             is_open = transport.fill()
             while transport.has_packets_for_paho and not self.closed.done():
@@ -259,11 +259,11 @@ class Session:
 
     def _hand_over(self, deliveries: list[Delivery]) -> bool:
         """Call *on_deliveries*; end on a bug: reading on would acknowledge past the lost."""
-        try:
-            if deliveries:
+        if deliveries:
+            try:
                 self._on_deliveries(deliveries)
-        except Exception as error:  # noqa: BLE001 - `closed` hands it to whoever serves the connection
-            self._end(error)
+            except Exception as error:  # noqa: BLE001 - `closed` hands it to whoever serves
+                self._end(error)
         return not self.closed.done()
 
     def _on_misc(self) -> None:
@@ -388,13 +388,13 @@ class Session:
             raise ConnectionLost("the connection to the broker is gone")
         answer: asyncio.Future[list[int]] = self._loop.create_future()
         self._answers[message_id] = answer
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                return await answer
-        except TimeoutError as error:
-            self.abort()
-            raise ConnectionLost(f"the broker sent no {packet} in time") from error
-        except asyncio.CancelledError:
-            if self.closed.done() and answer.cancelled():
-                raise ConnectionLost(f"the connection to the broker ended before {packet}") from None
-            raise
+        read = -1
+        # A resumed session's backlog stands before the answer: only a broker that is silent is late.
+        while not answer.done() and not self.closed.done() and (read != self._reads or not self._reading):
+            read = self._reads
+            patience_s = self._settings.connect_timeout_s
+            await asyncio.wait((answer, self.closed), timeout=patience_s, return_when="FIRST_COMPLETED")
+        if answer.done() and not answer.cancelled():
+            return answer.result()
+        self.abort(f"the broker sent no {packet} in time")
+        raise ConnectionLost(f"no {packet}: {self.closed.result()}")

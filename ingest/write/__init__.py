@@ -3,8 +3,8 @@
 `batch` and the packing in `copy` are pure; `writer` owns the connection and the order of things.
 """
 
-from ingest.write.batch import Batch, Counts, DeadLetter
+from ingest.write.batch import Batch, Counts, DeadLetter, message_bytes
 from ingest.write.mirrors import Mirrored
 from ingest.write.writer import Outcome, Writer
 
-__all__ = ["Batch", "Counts", "DeadLetter", "Mirrored", "Outcome", "Writer"]
+__all__ = ["Batch", "Counts", "DeadLetter", "Mirrored", "Outcome", "Writer", "message_bytes"]

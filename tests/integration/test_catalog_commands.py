@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
@@ -21,9 +22,6 @@ from ingest.operate.catalog import (
 )
 from ingest.operate.catalog_entries import AliasKind
 from tests.servers import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXPLICIT = UUID("5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a")
 
@@ -222,3 +220,9 @@ async def test_import_csv(dsn: str, house: UUID, tmp_path: Path) -> None:
 async def test_no_database() -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         await list_catalog(f"postgresql://postgres@127.0.0.1:{free_port()}/none", CatalogKind.UNITS)
+
+
+async def test_the_example_that_is_shipped_can_be_imported(dsn: str) -> None:
+    report = await import_catalog(dsn, Path(__file__).parents[2] / "config" / "catalog.example.json")
+    assert (report.faults, report.written) == ([], True)
+    assert report.added.total() == 6

@@ -335,6 +335,18 @@ async def test_a_refused_or_lowered_subscription_is_an_error(client_of: Callable
                 await client.connect("a/#")
 
 
+async def test_a_backlog_ahead_of_the_suback_is_waited_for_and_silence_is_not(
+    client_of: Callable[..., Client],
+) -> None:
+    message = b"\x32\x07\x00\x01t\x00%cxx"
+    backlog = tuple(message % number for number in range(1, 9))  # two seconds of it
+    async with ScriptedBroker(before=backlog) as broker:
+        await client_of(broker.url, "3.1.1", connect_timeout_s=0.6).connect("a/#")
+    async with ScriptedBroker(before=(*backlog[:1], *(b"",) * 8)) as broker:
+        with pytest.raises(ConnectionLost, match="no SUBACK"):
+            await client_of(broker.url, "3.1.1", connect_timeout_s=0.6).connect("a/#")
+
+
 async def test_a_protocol_the_broker_does_not_speak(client_of: Callable[..., Client]) -> None:
     async with ScriptedBroker(connack=b"\x20\x03\x00\x84\x00") as broker:
         with pytest.raises(ProtocolUnsupported):

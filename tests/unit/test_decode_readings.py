@@ -255,3 +255,8 @@ def test_every_reading_is_accounted_for(topic: str, tree: object) -> None:
 def test_no_bytes_raise(topic: str, payload: bytes) -> None:
     decoded = DECODER.decode(topic, payload, RECEIPT_US)
     assert decoded is IGNORED or isinstance(decoded, Decoded)
+
+
+def test_a_sensor_id_longer_than_any_device_has() -> None:
+    assert only_reading(decode(SENSORS, {"sensor_id": "x" * 200, "value": 1})).sensor == "x" * 200
+    assert rejected(decode(SENSORS, {"sensor_id": "x" * 201, "value": 1})) == [("", "bad_value")]

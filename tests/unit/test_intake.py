@@ -64,7 +64,8 @@ def test_all_rows_of_a_message_share_its_time() -> None:
 def test_a_batch_is_cut_off_when_full_and_the_order_kept() -> None:
     intake = intake_of(max_batch_rows=4)
     intake.take_in(sent(10), NOW_US)
-    assert (intake.messages, intake.readings, intake.payload_bytes) == (10, 10, 10)
+    assert (intake.messages, intake.readings) == (10, 10)
+    assert intake.payload_bytes == 10 * (1 + len(TOPIC))
     sizes, values = [], []
     while (batch := intake.next_batch()) is not None:
         sizes.append(len(batch))
@@ -125,3 +126,13 @@ def test_a_second_look_under_a_newer_catalog_keeps_everything_else() -> None:
     assert list(revised.rejections) == [2]
     assert (revised.nulls, revised.ignored, revised.rejected) == (1, 1, 1)
     assert not revised.curable
+
+
+def test_topics_count_against_what_may_wait() -> None:
+    intake = intake_of()
+    for topic in ("T" * 60_000, "\N{SEEDLING}" * 15_000):
+        intake.take_in([Delivery(topic, b"1", 2, 1)], NOW_US)
+    assert intake.payload_bytes == 2 * (60_000 + 1)
+    while intake.next_batch() is not None:
+        pass
+    assert intake.payload_bytes == 0
