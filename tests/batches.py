@@ -13,6 +13,8 @@ from ingest.write import Batch, Counts, Outcome, Writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import asyncpg
+
     from ingest.errors import DatabaseFault
 
 NOW_US = 1_763_374_560_000_000
@@ -85,3 +87,19 @@ class WriterUnderTest(Writer):
 
     def _note_recovery(self) -> None:
         self.recoveries += 1
+
+
+async def counters_of(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
+    """Give the stored ledgers by counter."""
+    records = await connection.fetch("select counter, value from iot.ingest_counters")
+    return {record["counter"]: record["value"] for record in records}
+
+
+async def stored(connection: asyncpg.Connection[asyncpg.Record]) -> list[tuple[int, float]]:
+    """Give each stored reading as (µs after NOW_US, value)."""
+    records = await connection.fetch(
+        "select (extract(epoch from time) * 1000000)::bigint - $1::bigint, value "
+        "from iot.sensor_readings order by 1, 2",
+        NOW_US,
+    )
+    return [(int(record[0]), float(record[1])) for record in records]

@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
-from ingest.operate.dead_letters import list_dead_letters
-from tests.integration.plain_postgres import create_timeseries_schema
 from tests.servers import PostgresCluster, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+from tests.acceptance.command_line import CommandLine, report
 
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
-
-
-class CommandLine:
-    """Starts `ingest` in an empty directory with the environment given and nothing else of ours."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        kept = {name: text for name, text in os.environ.items() if not name.upper().startswith("INGEST_")}
-        root = str(Path(__file__).parents[2])
-        self.environment = {**kept, "PYTHONPATH": root, "COLUMNS": "120"}
-
-    def __call__(
-        self, *arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments),
-            input=stdin,
-            capture_output=True,
-            cwd=self.directory,
-            env={**self.environment, **(environment or {})},
-            timeout=60,
-            check=False,
-        )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
-
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401 (Popen's own)
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.directory,
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            **options,
-        )
-
-    @staticmethod
-    def command(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "ingest", *arguments]
 
 
 @pytest.fixture
@@ -76,14 +31,6 @@ def ingest(tmp_path: Path) -> CommandLine:
 def cluster() -> Iterator[PostgresCluster]:
     with PostgresCluster() as running:
         yield running
-
-
-def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return the one JSON object a `--json` report is."""
-    (line,) = done.stdout.splitlines()
-    found = json.loads(line)
-    assert isinstance(found, dict)
-    return found
 
 
 def test_help_names_the_commands_and_answers_quickly(ingest: CommandLine) -> None:
@@ -341,101 +288,3 @@ def test_decode_resolves_with_the_catalog(ingest: CommandLine, cluster: Postgres
     table = ingest("decode", "--topic", "GREENHOUSE/SARA/01", stdin=payload, environment=environment)
     assert (table.returncode, table.stderr) == (1, "")
     assert "1 rows, 2 rejected, 0 null" in table.stdout
-
-
-RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-INSERT = """
-    insert into iot.ingest_dead_letters
-        (received_at, client_id, topic, payload, payload_bytes, payload_sha256, rejected, reasons,
-         rejected_count)
-    values ($1, 'c', $2, $3, $4, $5, $6, $7, $8)
-"""
-
-
-async def fill(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await create_timeseries_schema(connection)
-        letters: list[tuple[str, bytes, int, list[tuple[str, str]]]] = [
-            ("GREENHOUSE/SARA", b'{"x\x1b[2J": 1}', 13, [("x\x1b[2J", "unknown_sensor_type")]),
-            ("GREENHOUSE/SARA/01", b"\xff\xfe\x00", 3, [("", "bad_payload")]),
-            ("a.b/c", b"y" * 10, 300_000, [("", "too_large"), ("a", "bad_value")]),
-        ]
-        for number, (topic, payload, size, rejected) in enumerate(letters):
-            await connection.execute(
-                INSERT,
-                RECEIVED + timedelta(hours=number),
-                topic,
-                payload,
-                size,
-                hashlib.sha256(payload).digest() if size > len(payload) else None,
-                json.dumps(
-                    [{"field": field, "reason": why, "detail": "because \x1b"} for field, why in rejected]
-                ),
-                [why for _, why in rejected],
-                len(rejected),
-            )
-    finally:
-        await connection.close()
-
-
-async def filters_narrow(dsn: str) -> None:
-    async def topics(**conditions: Any) -> list[str]:  # noqa: ANN401 (the function's own arguments)
-        return [each.topic for each in await list_dead_letters(dsn, limit=10, **conditions)]
-
-    assert await topics(reason="bad_payload") == ["GREENHOUSE/SARA/01"]
-    assert await topics(topic="GREENHOUSE/SARA") == ["GREENHOUSE/SARA"]
-    assert await topics(topic="GREENHOUSE/SARA/#") == ["GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
-    assert await topics(topic="GREENHOUSE/+") == ["GREENHOUSE/SARA"]
-    assert await topics(topic="a.b/+") == ["a.b/c"]
-    assert await topics(topic="a+b/#") == []
-    assert await topics(topic="#") == await topics() == ["a.b/c", "GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
-    assert await topics(since=RECEIVED + timedelta(hours=1)) == ["a.b/c", "GREENHOUSE/SARA/01"]
-    assert await topics(until=RECEIVED + timedelta(hours=1)) == ["GREENHOUSE/SARA"]
-
-
-def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster: PostgresCluster) -> None:
-    dsn = cluster.create_database()
-    environment = {"INGEST_TIMESERIES_DSN": dsn}
-    missing = ingest("dead-letters", "list", environment=environment)
-    assert missing.returncode == 1
-    assert "ingest schema migrate" in missing.stderr
-    asyncio.run(fill(dsn))
-
-    listed = report(ingest("dead-letters", "list", "--json", environment=environment))
-    topics = [each["topic"] for each in listed["dead_letters"]]
-    assert topics == ["a.b/c", "GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
-    one = ingest(
-        "dead-letters", "list", "--json", "--reason", "bad_payload", "--topic", "GREENHOUSE/#", "--until",
-        "2026-03-01T13:00:01", "--since", "2026-03-01T13:00:00Z", environment=environment,
-    )  # fmt: skip
-    assert [each["topic"] for each in report(one)["dead_letters"]] == ["GREENHOUSE/SARA/01"]
-    asyncio.run(filters_narrow(dsn))
-    limited = ingest("dead-letters", "list", "--limit", "2", "--json", environment=environment)
-    assert (len(report(limited)["dead_letters"]), report(limited)["more"]) == (2, True)
-    table = ingest("dead-letters", "list", environment=environment)
-    assert table.returncode == 0
-    assert len(table.stdout.splitlines()) == 4
-    assert ingest("dead-letters", "list", "--reason", "x", environment=environment).returncode == 2
-    assert ingest("dead-letters", "list", "--since", "yesterday", environment=environment).returncode == 2
-
-    text = report(ingest("dead-letters", "show", "1", "--json", environment=environment))
-    assert text["payload"] == '{"x\x1b[2J": 1}'
-    assert text["rejected"] == [
-        {"field": "x\x1b[2J", "reason": "unknown_sensor_type", "detail": "because \x1b"}
-    ]
-    shown = ingest("dead-letters", "show", "1", environment=environment)
-    assert shown.stdout.replace("\n", "").isprintable()
-    assert r"x\x1b[2J" in shown.stdout
-    assert "ff fe 00" in ingest("dead-letters", "show", "2", environment=environment).stdout
-    assert (
-        report(ingest("dead-letters", "show", "2", "--json", environment=environment))["payload_encoding"]
-        == "hex"
-    )
-    cut = ingest("dead-letters", "show", "3", environment=environment).stdout
-    assert "300000 bytes, SHA-256" in cut
-    assert "its first 10 bytes" in cut
-    none = ingest("dead-letters", "show", "99", environment=environment)
-    assert none.returncode == 1
-    assert none.stderr == "ingest: dead letter 99 does not exist: see `ingest dead-letters list`\n"

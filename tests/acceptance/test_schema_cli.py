@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from ingest.migrate import Database, status
-from tests.acceptance.test_cli import CommandLine, report
+from tests.acceptance.command_line import CommandLine, report
 from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:

@@ -2,27 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
-import pytest
-
 from ingest.model import Row
 from ingest.write.late import LATE_AFTER_US, late_hours
 from tests.batches import NOW_US, WriterUnderTest, batch_of, series_of
-from tests.integration.plain_postgres import create_timeseries_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncpg
 
 HOUR_US = 3_600_000_000
 SERIES = series_of()
-
-
-@pytest.fixture
-async def connection(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    opened = await asyncpg.connect(postgres_dsn)
-    await create_timeseries_schema(opened)
-    yield opened
-    await opened.close()
 
 
 def at(age_us: int, value: float = 1.0) -> Row:

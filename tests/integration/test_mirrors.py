@@ -3,24 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from ingest.errors import Poison
 from ingest.write import Mirrored
 from tests.batches import WriterUnderTest
-from tests.integration.plain_postgres import create_timeseries_schema
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def connection(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    opened = await asyncpg.connect(postgres_dsn)
-    await create_timeseries_schema(opened)
-    yield opened
-    await opened.close()
+    import asyncpg
 
 
 async def names(connection: asyncpg.Connection[asyncpg.Record]) -> tuple[dict[int, str], dict[int, str]]:

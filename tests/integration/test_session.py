@@ -7,152 +7,25 @@ leave, resume; and every way a broker can say no or go away.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-import uuid
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
 
-from ingest.addresses import broker_address
 from ingest.errors import BrokerRefused
-from ingest.receive import ConnectionLost, HungUp, MqttVersion, Opened, ProtocolUnsupported, Session
-from ingest.settings import BrokerSettings
-from tests.certificates import Authority
-from tests.gateways import Message, packet, publish
-from tests.proxy import Proxy
+from ingest.receive import ConnectionLost, HungUp, MqttVersion, ProtocolUnsupported
+from tests.gateways import Message, publish
 from tests.scripted_broker import ScriptedBroker
 from tests.servers import Mosquitto, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ingest.model import Delivery
+    from tests.certificates import Authority
 
-VERSIONS: tuple[MqttVersion, ...] = ("5", "3.1.1")
-PATIENCE_S = 30.0
-Transport = Literal["mqtt", "mqtts", "ws", "wss"]
-
-
-class Client:
-    """A session and what it brought; opened with `connect`, cut at the test's end."""
-
-    def __init__(self, url: str, version: MqttVersion, settings: Mapping[str, object]) -> None:
-        given: dict[str, object] = {
-            "client_id": f"test-{uuid.uuid4().hex[:12]}",
-            "connect_timeout_s": 5.0,
-            **settings,
-        }
-        # The tests are quicker than any keep-alive time the settings allow: that one is not validated.
-        keepalive_s = given.pop("keepalive_s", 30)
-        self.settings = BrokerSettings.model_validate(given).model_copy(update={"keepalive_s": keepalive_s})
-        self.deliveries: list[Delivery] = []
-        self.pings = 0
-        self.pongs = 0
-        self._moved = asyncio.Event()
-        self.session = Session(
-            broker_address(url),
-            self.settings,
-            version=version,
-            on_deliveries=self._take,
-            on_ping=self._ping,
-            on_pong=self._pong,
-        )
-
-    async def connect(self, *filters: str) -> Opened:
-        opened = await self.session.open()
-        self.session.start()
-        if filters:
-            await self.session.subscribe(filters)
-        return opened
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not holds():
-                self._moved.clear()
-                await self._moved.wait()
-
-    async def receive(self, count: int) -> list[Delivery]:
-        await self.until(lambda: len(self.deliveries) >= count)
-        return self.deliveries
-
-    async def acknowledge_all(self) -> None:
-        """PUBACK everything, and wait for the proof."""
-        self.session.acknowledge([each.packet_id for each in self.deliveries if each.packet_id])
-        self.session.ping()
-        await self.until(lambda: self.pongs == self.pings)
-
-    async def closed(self) -> str:
-        """Wait until the connection is gone; give why."""
-        async with asyncio.timeout(PATIENCE_S):
-            return str(await self.session.closed)
-
-    def _take(self, deliveries: list[Delivery]) -> None:
-        self.deliveries += deliveries
-        self._moved.set()
-
-    def _ping(self) -> None:
-        self.pings += 1
-
-    def _pong(self) -> None:
-        self.pongs += 1
-        self._moved.set()
-
-
-@pytest.fixture
-async def client_of() -> AsyncIterator[Callable[..., Client]]:
-    made: list[Client] = []
-
-    def make(url: str, version: MqttVersion = "5", **settings: object) -> Client:
-        made.append(Client(url, version, settings))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.session.abort()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "ours")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "theirs")
-
-
-@pytest.fixture(scope="module")
-def ports() -> dict[Transport, int]:
-    return {"mqtts": free_port(), "ws": free_port(), "wss": free_port()}
-
-
-@pytest.fixture(scope="module")
-def broker(authority: Authority, ports: dict[Transport, int]) -> Iterator[Mosquitto]:
-    """One broker with a plain listener, and one each for TLS (client certificate wanted), ws and wss."""
-    certificate, key = authority.issue("broker")
-    tls = f"certfile {certificate}\nkeyfile {key}"
-    settings: dict[str, str | int] = {
-        "max_inflight_messages": 0,
-        "listener": f"{ports['mqtts']} 127.0.0.1\n{tls}\ncafile {authority.certificate}\n"
-        f"require_certificate true\n"
-        f"listener {ports['ws']} 127.0.0.1\nprotocol websockets\n"
-        f"listener {ports['wss']} 127.0.0.1\nprotocol websockets\n{tls}",
-    }
-    with Mosquitto(settings=settings) as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def topic() -> str:
-    return f"test/{uuid.uuid4().hex}"
-
-
-def messages(topic: str, count: int, *, qos: int = 1) -> list[Message]:
-    return [Message(topic, b"%d" % number, qos) for number in range(count)]
-
+from tests.mqtt_client import VERSIONS, Client, Transport, messages
 
 # the ways in
 
@@ -374,118 +247,6 @@ async def test_a_broker_that_says_nothing(
         assert time.monotonic() - started_s < 4
     await asyncio.sleep(0.2)  # the thread that still waits for the handshake fails now, unheard
     assert "never retrieved" not in caplog.text
-
-
-# the ways to be left
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_a_broker_that_dies_ends_the_session(
-    version: MqttVersion, client_of: Callable[..., Client]
-) -> None:
-    with Mosquitto() as broker:
-        client = client_of(broker.url, version)
-        await client.connect("a/#")
-        broker.kill9()
-        assert "broker" in await client.closed()
-        client.session.acknowledge([1])
-        client.session.ping()
-        await client.session.close(1.0)
-        broker.start()
-        again = client_of(broker.url, version, client_id=client.settings.client_id)
-        await again.connect("a/#")
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_a_session_taken_over_ends_and_another_connects_at_once(
-    version: MqttVersion, broker: Mosquitto, client_of: Callable[..., Client], topic: str
-) -> None:
-    client = client_of(broker.url, version)
-    await client.connect(topic)
-    for _ in range(3):  # each end frees a file descriptor that the next connection gets
-        rival = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
-        await rival.connect(topic)
-        assert "broker" in await client.closed()
-        client = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
-        started_s = time.monotonic()
-        await client.connect(topic)
-        assert "broker" in await rival.closed()
-        assert time.monotonic() - started_s < 1.0
-    await publish(broker.port, messages(topic, 1))
-    await client.receive(1)
-
-
-async def test_a_broker_that_disconnects_frees_its_descriptor(client_of: Callable[..., Client]) -> None:
-    async with ScriptedBroker(mqtt5=True, after=b"\xe0\x02\x8b\x00") as broker:
-        for _ in range(3):  # the next connection gets the same file descriptor
-            client = client_of(broker.url, connect_timeout_s=1.0)
-            with contextlib.suppress(ConnectionLost):
-                await client.connect("a/#")
-            assert "broker ended the connection" in await client.closed()
-
-
-@pytest.mark.parametrize("frame_bytes", [1, 100, 70_000, 2_000_000])
-async def test_websocket_frames_need_not_be_packets(
-    frame_bytes: int, client_of: Callable[..., Client]
-) -> None:
-    sizes = [0, 1, 125, 126, 65_535, 65_536, 300_000] if frame_bytes > 1 else [0, 1, 200]
-    sent = [Message("a/b", bytes([number]) * size) for number, size in enumerate(sizes)]
-    after = b"".join(packet(message, number) for number, message in enumerate(sent, start=1))
-    async with ScriptedBroker(websocket_frame_bytes=frame_bytes, after=after) as broker:
-        client = client_of(f"ws://127.0.0.1:{broker.port}", "3.1.1")
-        await client.connect("a/#")
-        received = await client.receive(len(sent))
-        assert [each.payload for each in received] == [message.payload for message in sent]
-        await client.acknowledge_all()
-        assert broker.pubacks == list(range(1, len(sent) + 1))
-
-
-async def test_bytes_that_are_not_mqtt_end_the_session(client_of: Callable[..., Client]) -> None:
-    async with ScriptedBroker(after=b"\x30\xff\xff\xff\xff\x01") as broker:
-        client = client_of(broker.url, "3.1.1")
-        with contextlib.suppress(ConnectionLost):
-            await client.connect("a/#")
-        assert "more than four bytes" in await client.closed()
-
-
-async def test_a_silent_broker_is_noticed_by_its_missing_pingresp(
-    broker: Mosquitto, client_of: Callable[..., Client]
-) -> None:
-    async with Proxy(broker.port) as proxy:
-        client = client_of(f"mqtt://127.0.0.1:{proxy.port}", keepalive_s=1)
-        await client.connect("a/#")
-        proxy.set_trap(b"\xc0\x00", "stall", forward=False)
-        async with asyncio.timeout(PATIENCE_S):
-            error = await client.session.closed
-        assert "keep-alive" in str(error)
-
-
-async def test_acknowledgements_wait_for_a_broker_that_reads_slowly(
-    client_of: Callable[..., Client],
-) -> None:
-    async with ScriptedBroker(reading=False) as broker:
-        client = client_of(broker.url, "3.1.1")
-        await client.connect("a/#")
-        ids = [number % 65_535 + 1 for number in range(1_100_000)]
-        for start in range(0, len(ids), 20_000):
-            client.session.acknowledge(ids[start : start + 20_000])
-        client.session.ping()
-        broker.read_on()
-        await client.until(lambda: client.pongs == 1)
-        assert broker.pubacks == ids
-
-
-async def test_a_paused_session_reads_nothing(
-    broker: Mosquitto, client_of: Callable[..., Client], topic: str
-) -> None:
-    client = client_of(broker.url)
-    await client.connect(topic)
-    client.session.pause()
-    assert client.session.paused
-    await publish(broker.port, messages(topic, 10))
-    assert client.deliveries == []
-    client.session.resume()
-    assert len(await client.receive(10)) == 10
 
 
 async def _hash_passwords(file: Path) -> None:

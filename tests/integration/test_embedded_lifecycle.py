@@ -1,0 +1,120 @@
+"""The embedded TimescaleDB as a whole: its jobs, its data directory, its end, where it listens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from ingest.embedded import EmbeddedDatabase
+from ingest.errors import EmbeddedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+from tests.embedded_clients import COLUMNS, START, connected, new_hypertable, readings, unique
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[EmbeddedDatabase]:
+    with EmbeddedDatabase() as running:
+        yield running
+
+
+async def test_continuous_aggregates_compression_and_jobs(database: EmbeddedDatabase) -> None:
+    async with connected(database) as connection:
+        table = await new_hypertable(connection)
+        view = unique("hourly")
+        await connection.copy_records_to_table(table, records=readings(7200), columns=COLUMNS)
+        await connection.execute(f"""
+            create materialized view {view}
+            with (timescaledb.continuous, timescaledb.materialized_only = false) as
+            select time_bucket('1 hour', time) as bucket, sensor_type_id, avg(value) as avg_value,
+                   percentile_cont(0.95) within group (order by value) as p95, count(*) as count_readings
+            from {table} group by 1, 2 with no data
+        """)
+        await connection.execute(f"call refresh_continuous_aggregate('{view}', null, null)")
+        job = await connection.fetchval(f"select add_compression_policy('{table}', interval '3 days')")
+        await connection.execute(f"call run_job({job})")
+        assert await connection.fetchval(f"select sum(count_readings) from {view}") == 7200
+        compressed = await connection.fetchval(
+            "select bool_and(is_compressed) from timescaledb_information.chunks where hypertable_name = $1",
+            table,
+        )
+        assert compressed is True
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.copy_records_to_table(table, records=readings(1), columns=COLUMNS)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
+async def test_a_data_directory_opens_again(tmp_path: Path, crash: bool) -> None:  # noqa: FBT001 -- a parameter
+    async with EmbeddedDatabase(tmp_path / "data") as database, connected(database) as connection:
+        table = await new_hypertable(connection)
+        await connection.copy_records_to_table(table, records=readings(1000), columns=COLUMNS)
+        await connection.execute(f"select compress_chunk(c) from show_chunks('{table}') c")
+        await connection.copy_records_to_table(
+            table, records=readings(10, START + timedelta(hours=2)), columns=COLUMNS
+        )
+        if crash:
+            os.kill(database.pid, signal.SIGKILL)
+            with pytest.raises(EmbeddedError, match="ended by itself with exit code -9"):
+                await database.wait_closed()
+    async with EmbeddedDatabase(tmp_path / "data") as database, connected(database) as connection:
+        assert await connection.fetchval(f"select count(*) from {table}") == 1010
+        rows = readings(5, START + timedelta(hours=4))
+        assert await connection.copy_records_to_table(table, records=rows, columns=COLUMNS) == "COPY 5"
+
+
+async def test_it_ends_with_sigterm_while_clients_are_connected() -> None:
+    with EmbeddedDatabase() as database:
+        connection = await asyncpg.connect(database.dsn)
+        os.kill(database.pid, signal.SIGTERM)
+        with pytest.raises(EmbeddedError, match="ended by itself with exit code 0"):
+            await asyncio.wait_for(database.wait_closed(), 10)
+        connection.terminate()
+
+
+def test_it_ends_with_its_parent() -> None:
+    program = """
+import os, signal
+from ingest.embedded import EmbeddedDatabase
+database = EmbeddedDatabase()
+database.start_blocking()
+print(database.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    orphan = Path(f"/proc/{int(parent.stdout)}/cmdline")
+    deadline = time.monotonic() + 10
+    while orphan.exists() and orphan.read_bytes():  # an exited process that nobody reaps has no command line
+        assert time.monotonic() < deadline, "the database outlived its parent"
+        time.sleep(0.05)
+
+
+async def test_it_listens_on_the_loopback_interface_only(database: EmbeddedDatabase) -> None:
+    assert listening_addresses(database.pid) == {f"0100007F:{database.port:04X}"}
+
+
+def listening_addresses(pid: int) -> set[str]:
+    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.add(fields[1])
+    return found
