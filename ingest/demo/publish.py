@@ -58,7 +58,7 @@ async def publish_all(
             plans = [messages for _, messages in gateways]
             await each(_publish, [(*pair, tell) for pair in zip(clients, plans, strict=True)])
         finally:
-            # All at the end: rumqttd now and then drops a new connection while another one closes.
+            # All at the end: rumqttd was seen to drop connections while others close.
             await each(_disconnect, [(client,) for client in clients])
 
 
