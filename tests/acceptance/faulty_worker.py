@@ -11,7 +11,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ingest import cli, worker
+from ingest import cli, commits
 from ingest.link import Link
 from ingest.write import Writer
 
@@ -70,7 +70,7 @@ class FaultyWriter(Writer):
         await super().forget(pending)
 
 
-vars(worker).update(Link=FaultyLink, Writer=FaultyWriter)
+vars(commits).update(Link=FaultyLink, Writer=FaultyWriter)
 
 if __name__ == "__main__":
     cli.main()

@@ -1,0 +1,250 @@
+"""Commits: what the link receives, batch by batch into the database, acknowledged in arrival order.
+
+Part of the composition root, on the event loop: it ties `intake` (deliveries become batches) to the writer
+and the writer's COMMITs to the link's PUBACKs. It keeps both ledgers, bounds what waits for the database,
+and knows what the operator has to hear of a database that does not take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ingest.errors import DatabaseFault, Unavailable
+from ingest.link import Link
+from ingest.receive import QOS, entry_of
+from ingest.write import Batch, Counts, Outcome, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ingest.intake import Intake
+    from ingest.model import Delivery, Reason
+    from ingest.observe.logs import Repeats
+    from ingest.observe.metrics import BatchResult, Metrics
+    from ingest.settings import Settings
+
+_PROGRESS_INTERVAL_S: Final = 10.0
+_PROBE_INTERVAL_S: Final = 10.0
+"""How often an idle worker asks whether the database is still there, for /readyz."""
+
+log = structlog.get_logger()
+
+
+class Committer:
+    """Owns the link, whose deliveries it takes, and the writer; see the module's header."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        *,
+        metrics: Metrics,
+        repeats: Repeats,
+        look_up: Callable[[frozenset[str]], Awaitable[bool]],
+    ) -> None:
+        """Prepare; `run` commits. *look_up* asks the catalog once more for names it does not know.
+
+        Raises ConfigurationError when the DSN is missing.
+        """
+        self._settings = settings
+        self._intake = intake
+        self._metrics = metrics
+        self._repeats = repeats
+        self._look_up = look_up
+        self.writer = Writer(
+            settings.dsn("timeseries"),
+            settings.write,
+            settings.broker.client_id,
+            max_payload_bytes=settings.decode.max_payload_bytes,
+            on_retry=self._on_database_fault,
+            on_recovery=self._on_database_recovery,
+        )
+        self.totals = Counts()
+        self.drained = asyncio.Event()
+        """Set while nothing received waits for its COMMIT."""
+        self.drained.set()
+        self._database_trouble: str | None = None
+        self.link = Link(settings, self.writer, self, repeats)
+        self._filled = asyncio.Event()
+        self._forget_wanted = False
+        self._unrecorded_skips = 0
+        self._committing: Batch | None = None
+        self._waiting_since_s: float | None = None
+
+    # called by the link
+
+    def take_in(self, deliveries: Sequence[Delivery]) -> None:
+        """Decode and resolve *deliveries* into the batch being filled; wake the committer."""
+        self._intake.take_in(deliveries, time.time_ns() // 1000)
+        self.totals.received += len(deliveries)
+        self._metrics.messages(received=len(deliveries))
+        if self._waiting_since_s is None:
+            self._waiting_since_s = time.monotonic()
+        self.drained.clear()
+        self._filled.set()
+        if self._over_bound(1.0):
+            self.link.pause()
+
+    def unacknowledged(self) -> set[int]:
+        """Give the packet ids of what waits for its COMMIT."""
+        batches = [*([self._committing] if self._committing else []), *self._intake.waiting]
+        return {each.packet_id for batch in batches for each in batch.deliveries if each.flags & QOS}
+
+    def reconnected(self) -> None:
+        """Count a connection after the first."""
+        self._metrics.reconnected()
+
+    def skipped(self, count: int) -> None:
+        """Count deliveries that the journal knows as committed."""
+        self.totals.received += count
+        self.totals.skipped += count
+        self._unrecorded_skips += count
+        self._metrics.messages(received=count, skipped=count)
+
+    def proved(self) -> None:
+        """Empty the stored list while idle: a packet id used again must not look committed."""
+        if self.drained.is_set():
+            self._forget_wanted = True
+            self._filled.set()
+
+    # commit
+
+    async def run(self) -> None:
+        """Commit batch after batch, for ever. Raises SessionTakenOver."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while (batch := self._intake.next_batch()) is not None:
+                self._committing = batch
+                await self._commit(batch)
+                self._committing = None
+                self._waiting_since_s = time.monotonic() if self._intake.messages else None
+                if not self._over_bound(0.5):
+                    self.link.resume()
+            if self._forget_wanted:
+                self._forget_wanted = False
+                await self.writer.forget(self.link.ledger.pending)
+            if not self._intake.messages:
+                self.drained.set()
+
+    async def _commit(self, batch: Batch) -> None:
+        if batch.curable:
+            await self._look_up(frozenset().union(*batch.curable.values()))
+            if self._intake.is_outdated(batch):  # by this refresh, or by a NOTIFY since it arrived
+                batch = self._intake.look_again(batch)
+        ledger = self.link.ledger
+        entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
+        skips, self._unrecorded_skips = self._unrecorded_skips, 0
+        started_s = time.perf_counter()
+        outcome = await self.writer.commit(
+            batch, ledger.extended_by(entries), Counts(received=len(batch) + skips, skipped=skips)
+        )
+        ledger.committed(entries)
+        self.link.acknowledge([entry.packet_id for entry in entries])
+        self._account(batch, outcome, time.perf_counter() - started_s)
+
+    def _account(self, batch: Batch, outcome: Outcome, commit_s: float) -> None:
+        counts = outcome.counts
+        self.totals = self.totals.plus(counts)
+        reasons: Counter[Reason] = Counter(
+            rejection.reason for rejections in batch.rejections.values() for rejection in rejections
+        )
+        reasons.update(rejection.reason for rejection in outcome.refused.values())
+        self._metrics.messages(committed=counts.committed, ignored=counts.ignored)
+        self._metrics.readings(
+            decoded=counts.decoded,
+            written=counts.written,
+            duplicate=counts.duplicate,
+            rejected=counts.rejected,
+            null=counts.null,
+        )
+        self._metrics.rejections(reasons)
+        result: BatchResult = "staged" if outcome.staged else "straight"
+        self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
+        log.debug(
+            "batch_committed",
+            messages=len(batch),
+            rows=len(batch.rows),
+            commit_ms=round(commit_s * 1000, 1),
+            rejected=dict(reasons),
+        )
+
+    # what waits, and how it goes
+
+    @property
+    def in_flight(self) -> int:
+        """Messages received and not committed."""
+        committing = 0 if self._committing is None else len(self._committing)
+        return self._intake.messages + committing
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of their payloads and topics."""
+        committing = 0 if self._committing is None else self._committing.payload_bytes
+        return self._intake.payload_bytes + committing
+
+    @property
+    def _buffered_rows(self) -> int:
+        return self._intake.readings + (0 if self._committing is None else self._committing.readings)
+
+    def _over_bound(self, share: float) -> bool:
+        write = self._settings.write
+        return (
+            self.in_flight >= write.max_buffered_messages * share
+            or self.buffered_bytes >= write.max_buffered_bytes * share
+            or self._buffered_rows >= write.max_buffered_rows * share
+        )
+
+    def troubles(self) -> list[str]:
+        """Tell why COMMITs do not keep up, if they do not."""
+        troubles = []
+        if self._database_trouble is not None:
+            troubles.append(f"database: {self._database_trouble}")
+        if self._waiting_since_s is not None:
+            waited_s = time.monotonic() - self._waiting_since_s
+            if waited_s > self._settings.observe.stall_s:
+                troubles.append(f"stalled: {self.in_flight} messages wait {waited_s:.0f} s for a COMMIT")
+        return troubles
+
+    def _on_database_fault(self, fault: DatabaseFault, wait_s: float) -> None:
+        self._database_trouble = str(fault)
+        self._metrics.retry(fault.sqlstate)
+        self._metrics.batch("retried")
+        self.tell_fault("database_fault", fault, wait_s)
+
+    def tell_fault(self, event: str, fault: DatabaseFault, wait_s: float) -> None:
+        """Log *fault* as *event*, with the wait (s) that follows; repeats are counted, not repeated."""
+        if (held_back := self._repeats.admit(f"{event} {fault}", time.monotonic())) is not None:
+            level = log.warning if isinstance(fault, Unavailable) else log.error
+            level(
+                event,
+                error=str(fault),
+                retry_in_s=round(wait_s, 2),
+                in_flight=self.in_flight,
+                repeats=held_back,
+            )
+
+    def _on_database_recovery(self) -> None:
+        self._database_trouble = None
+        log.info("database_recovered", in_flight=self.in_flight)
+
+    async def probe(self) -> None:
+        """Notice a database that went away while there is nothing to write."""
+        while True:
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+            if self.drained.is_set():
+                await self.writer.probe()
+
+    async def log_progress(self) -> None:
+        """Write one line for each interval in which something happened."""
+        last = Counts()
+        while True:
+            await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            if self.totals != last:
+                last = self.totals.plus(Counts())
+                log.info("progress", **last.as_dict(), in_flight=self.in_flight)
