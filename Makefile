@@ -15,10 +15,10 @@ demo: ## the whole path on this machine: broker, worker and TimescaleDB, from wh
 	@sh requirements/set-up.sh embedded
 	@$(VENV)/bin/ingest demo $(ARGS)
 
-test: ## every test but the tier `native`
+test: ## every test but the tier `native`, in three processes with servers of their own
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES_DSN=postgresql://…
 	@test -n "$$INGEST_TEST_TIMESERIES_DSN" || { \
