@@ -12,17 +12,15 @@ import pytest
 from ingest.migrate import Database, migrate
 from tests.integration.timeseries_rows import (
     GREENHOUSE,
-    PLAIN,
     SENSORS,
-    STORED,
     THERMOMETER,
     add,
+    agree,
     every,
     hold_jobs,
     midnight,
     run_all,
     run_jobs,
-    same,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +36,6 @@ NOTE = """
     on conflict (bucket, greenhouse_id, sensor_type_id) do update
         set rows = stored.rows + 1, noted_at = now()
 """
-WIDTHS = (("hour", "hourly"), ("day", "daily"), ("month", "monthly"))
 
 
 @pytest.fixture
@@ -56,49 +53,6 @@ async def compress(iot: Iot) -> None:
         select hypertable_name from timescaledb_information.hypertables where hypertable_schema = 'iot'
     """):
         await iot.execute(f"select compress_chunk(c, true) from show_chunks('iot.{table[0]}') as c")
-
-
-async def agree(iot: Iot, start: datetime, end: datetime) -> None:
-    """Check that aggregates and rollups of the hours, days and months give the numbers of the readings."""
-    month = start.replace(day=1)
-    bounds = {"monthly": (month, (end + 31 * DAY).replace(day=1))}
-    for width, name in WIDTHS:
-        span = bounds.get(name, (start, end))
-        plain = await iot.fetch(PLAIN, width, *span)
-        for table in (f"cagg_sensor_readings_{name}", f"sensor_readings_{name}"):
-            same(await iot.fetch(STORED.format(table=table), *span), plain)
-    daily = """
-        select greenhouse_id, bucket, readings, sensors, temperature_max
-        from iot.greenhouse_daily_summary where bucket >= $1 and bucket < $2 order by bucket
-    """
-    same(
-        await iot.fetch(daily, start, end),
-        await iot.fetch(
-            """
-            select greenhouse_id, date_trunc('day', time, 'UTC') as bucket, count(*) as readings,
-                count(distinct sensor_id) as sensors,
-                max(value) filter (where sensor_type_id = 1) as temperature_max
-            from iot.sensor_readings where time >= $1 and time < $2 group by 1, 2 order by 2
-            """,
-            start,
-            end,
-        ),
-    )
-    sensors = """
-        select sensor_id, date_trunc('day', {time}, 'UTC') as day, {readings}::bigint
-        from iot.{table} where {time} >= $1 and {time} < $2 {group} order by 1, 2
-    """
-    plain = await iot.fetch(
-        sensors.format(time="time", readings="count(*)", table="sensor_readings", group="group by 1, 2"),
-        start,
-        end,
-    )
-    for table in ("sensor_performance_daily", "cagg_sensor_health_hourly"):
-        group, readings = ("group by 1, 2", "sum(readings)") if "cagg" in table else ("", "readings")
-        if not group:
-            group = "and readings > 0"
-        query = sensors.format(time="bucket", readings=readings, table=table, group=group)
-        same(await iot.fetch(query, start, end), plain)
 
 
 @pytest.mark.parametrize("settled", ["compressed", "open"])

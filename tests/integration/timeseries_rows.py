@@ -142,3 +142,46 @@ def same(found: list[asyncpg.Record], expected: list[asyncpg.Record]) -> None:
                 assert value == pytest.approx(wanted, rel=1e-9), (name, mine)
             else:
                 assert value == wanted, (name, mine)
+
+
+async def agree(connection: Iot, start: datetime, end: datetime) -> None:
+    """Check that aggregates and rollups of the hours, days and months give the numbers of the readings."""
+    month = start.replace(day=1)
+    bounds = {"monthly": (month, (end + timedelta(days=31)).replace(day=1))}
+    for width, name in (("hour", "hourly"), ("day", "daily"), ("month", "monthly")):
+        span = bounds.get(name, (start, end))
+        plain = await connection.fetch(PLAIN, width, *span)
+        for table in (f"cagg_sensor_readings_{name}", f"sensor_readings_{name}"):
+            same(await connection.fetch(STORED.format(table=table), *span), plain)
+    daily = """
+        select greenhouse_id, bucket, readings, sensors, temperature_max
+        from iot.greenhouse_daily_summary where bucket >= $1 and bucket < $2 order by bucket
+    """
+    same(
+        await connection.fetch(daily, start, end),
+        await connection.fetch(
+            """
+            select greenhouse_id, date_trunc('day', time, 'UTC') as bucket, count(*) as readings,
+                count(distinct sensor_id) as sensors,
+                max(value) filter (where sensor_type_id = 1) as temperature_max
+            from iot.sensor_readings where time >= $1 and time < $2 group by 1, 2 order by 2
+            """,
+            start,
+            end,
+        ),
+    )
+    sensors = """
+        select sensor_id, date_trunc('day', {time}, 'UTC') as day, {readings}::bigint
+        from iot.{table} where {time} >= $1 and {time} < $2 {group} order by 1, 2
+    """
+    plain = await connection.fetch(
+        sensors.format(time="time", readings="count(*)", table="sensor_readings", group="group by 1, 2"),
+        start,
+        end,
+    )
+    for table in ("sensor_performance_daily", "cagg_sensor_health_hourly"):
+        group, readings = ("group by 1, 2", "sum(readings)") if "cagg" in table else ("", "readings")
+        if not group:
+            group = "and readings > 0"
+        query = sensors.format(time="bucket", readings=readings, table=table, group=group)
+        same(await connection.fetch(query, start, end), plain)
