@@ -11,7 +11,8 @@ create table if not exists iot.units (
     id smallint not null,
     symbol varchar(20) not null,
     constraint units_pkey primary key (id),
-    constraint units_symbol_key unique (symbol)
+    -- Judged at the end of a statement: two units may exchange their symbols.
+    constraint units_symbol_key unique (symbol) deferrable
 );
 
 comment on table iot.units is 'Mirror of metadata.units.';
@@ -30,13 +31,13 @@ insert into iot.units (id, symbol) values
     (9, 'mm'),
     (10, 'unit'),
     (11, 'value')
-on conflict do nothing;
+on conflict (id) do nothing;
 
 create table if not exists iot.sensor_types (
     id smallint not null,
     name varchar(50) not null,
     constraint sensor_types_pkey primary key (id),
-    constraint sensor_types_name_key unique (name)
+    constraint sensor_types_name_key unique (name) deferrable
 );
 
 comment on table iot.sensor_types is 'Mirror of metadata.sensor_types.';
@@ -55,7 +56,7 @@ insert into iot.sensor_types (id, name) values
     (9, 'SOLAR_RADIATION'),
     (10, 'SETPOINT'),
     (11, 'SENSOR')
-on conflict do nothing;
+on conflict (id) do nothing;
 
 -- What completeness is measured against. Empty until the worker has filled it; a sensor that is not in it is measured
 -- against the median of its own intervals.

@@ -1,4 +1,4 @@
-"""From a gateway to the dashboard's tables: the worker stores, the jobs run, each number is a plain GROUP BY's.
+"""From a gateway to the dashboard's tables: the worker stores, the jobs run, numbers are those of a GROUP BY.
 
 The database has no other writer than the worker, which also notes what comes late.
 """

@@ -34,6 +34,17 @@ async def test_new_and_renamed_entries_are_carried_over_and_none_is_deleted(
     )
 
 
+async def test_names_may_be_exchanged(
+    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    units, types = await names(connection)
+    exchanged = Mirrored({1: "°F", 2: "°C"}, {1: "HUMIDITY", 2: "TEMPERATURE"}, [])
+    async with WriterUnderTest(postgres_dsn) as writer:
+        await writer.mirror(exchanged)
+
+    assert await names(connection) == (units | exchanged.units, types | exchanged.sensor_types)
+
+
 async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
     postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
