@@ -3,9 +3,11 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint bench lock clean
+.PHONY: help demo test test-native chaos lint bench lock clean
 VENV := .venv
 ARGS ?=
+SECONDS ?= 60
+SEED ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -27,6 +29,11 @@ test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m pytest -m native $(ARGS)
+
+chaos: ## worker, broker, database and network broken at random, then a count (SECONDS=1800 SEED=7)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m tests.acceptance.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: ## ruff, mypy and the import contracts
 	@sh requirements/set-up.sh dev

@@ -32,9 +32,7 @@ async def publish(port: int, messages: Iterable[Message]) -> int:
     """Publish *messages* in their order, each acknowledged by the broker; return how many."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        client_id = f"gateway-{uuid.uuid4().hex[:12]}".encode()
-        body = b"\x00\x04MQTT\x04\x02\x00\x3c" + _text(client_id)
-        writer.write(b"\x10" + _length(len(body)) + body)
+        writer.write(connect_packet(f"gateway-{uuid.uuid4().hex[:12]}"))
         assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
         sent, awaited = 0, 0
         answers = asyncio.create_task(_count(reader))
@@ -56,6 +54,12 @@ async def publish(port: int, messages: Iterable[Message]) -> int:
         return sent
     finally:
         writer.close()
+
+
+def connect_packet(client_id: str, *, keepalive_s: int = 60) -> bytes:
+    """Build a CONNECT with Clean Session."""
+    body = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", keepalive_s) + _text(client_id.encode())
+    return b"\x10" + _length(len(body)) + body
 
 
 def packet(message: Message, packet_id: int) -> bytes:

@@ -1,6 +1,7 @@
 """A TCP proxy between the worker and a server, which fails when told to.
 
 Real faults for tests: it cuts or stalls every connection, at once or the moment a client sends given bytes.
+A stall is a silence without RST, as behind a router that died or a link that is full.
 Runs on the test's event loop; owns its sockets and knows no protocol.
 """
 
@@ -45,6 +46,8 @@ class Proxy:
         self._trap: _Trap | None = None
         self._refusing = False
         self._over = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.sprung = asyncio.Event()
         """Set once the trap has caught its bytes."""
 
@@ -94,6 +97,14 @@ class Proxy:
         self._refusing = refusing
         self.cut()
 
+    def stall(self) -> None:
+        """Carry nothing from now on, either way, on old connections and new; nobody hears of it."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """End a `stall`: what was sent meanwhile arrives late, even from who has hung up since."""
+        self._flowing.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -125,7 +136,7 @@ class Proxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
         """Carry what the client sends; returns when the connection is to be cut."""
-        while data := await reader.read(READ_BYTES):
+        while data := await self._read(reader):
             trap = self._trap
             if trap is None or trap.pattern not in data:
                 if not fate.stalled:
@@ -144,9 +155,15 @@ class Proxy:
         if fate.stalled:
             await self._over.wait()  # the server does not hear that the client has gone
 
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read what is to be carried next, b"" at the end; a stall holds either back."""
+        data = await reader.read(READ_BYTES)
+        await self._flowing.wait()
+        return data
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
         """Carry what the server sends; returns when the connection is to be cut."""
-        while data := await reader.read(READ_BYTES):
+        while data := await self._read(reader):
             if fate.cut_on_answer:
                 return
             if not fate.stalled:

@@ -131,10 +131,8 @@ class PostgresCluster:
 
     def kill9(self) -> None:
         """Kill the postmaster and its backends at once, as the kernel does when memory runs out."""
-        backends = [
-            int(line) for line in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ]
         assert self._process is not None
+        _, *backends = self._processes()
         for pid in (self.pid, *backends):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -144,6 +142,18 @@ class PostgresCluster:
         while any(Path(f"/proc/{pid}").exists() for pid in backends):  # they still hold the shared memory
             assert time.monotonic() < deadline, "killed backends do not go away"
             time.sleep(0.01)
+
+    def freeze(self) -> None:
+        """Stop the postmaster and its backends where they are (SIGSTOP): silent, and nobody is cut off."""
+        for pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on (SIGCONT)."""
+        for pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port and data."""
@@ -164,6 +174,11 @@ class PostgresCluster:
         """Stop it and delete its directory."""
         self.stop(immediate=True)
         shutil.rmtree(self.directory)
+
+    def _processes(self) -> list[int]:
+        """Give the postmaster and its backends; the former first, so that it starts no more of the latter."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
 
     def _ready(self) -> bool:
         probe = [str(self._bin / "pg_isready"), "-q", "-h127.0.0.1", f"-p{self.port}"]
@@ -265,6 +280,31 @@ class Mosquitto:
         self._process.kill()
         self._process.wait(STOP_TIMEOUT_S)
         self._process = None
+
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP): silent, and nobody is cut off."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def saved_at_s(self) -> float:
+        """When it last finished writing its persistence file (s since 1970); -inf before the first time."""
+        try:
+            return (self.directory / "mosquitto.db").stat().st_mtime
+        except FileNotFoundError:
+            return float("-inf")
+
+    def save(self) -> None:
+        """Have it write its persistence file; returns once it has."""
+        before_s = self.saved_at_s
+        os.kill(self.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self.saved_at_s == before_s:
+            assert time.monotonic() < deadline, "Mosquitto does not write its persistence file"
+            time.sleep(0.05)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port and persistence."""

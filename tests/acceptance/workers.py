@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -52,17 +53,18 @@ class WorkerProcess:
         dsn: str,
         filters: list[str],
         client_id: str = "",
+        metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> None:
-        """With *fault*, "name:n", the process kills itself there: see `faulty_worker`."""
+        """*metadata_dsn*: *dsn* if empty. With *fault*, "name:n", it kills itself there: `faulty_worker`."""
         self.client_id = client_id or f"worker-{uuid.uuid4().hex[:12]}"
         self._module = "ingest" if fault is None else "tests.acceptance.faulty_worker"
         self._config = directory / f"{uuid.uuid4().hex}.toml"
         self.log_file = self._config.with_suffix(".log")
         self._environment = {
             "PATH": "/usr/bin:/bin",
-            "INGEST_METADATA_DSN": dsn,
+            "INGEST_METADATA_DSN": metadata_dsn or dsn,
             "INGEST_TIMESERIES_DSN": dsn,
             "PYTHONPATH": str(ROOT),
             "FAULT": fault or "no_fault:0",
@@ -140,10 +142,21 @@ class WorkerProcess:
     def log_text(self) -> str:
         return self.log_file.read_text()
 
+    @property
+    def rss_bytes(self) -> int:
+        """Give the resident memory of the running process."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Give the log so far; a line that is being written is left out."""
+        lines = self.log_text.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give the log lines of one event."""
-        lines = [json.loads(line) for line in self.log_text.splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == name]
+        return [line for line in self.log_lines() if line["event"] == name]
 
     async def until(
         self, holds: Callable[[], bool | Awaitable[bool]], what: str, *, patience_s: float = PATIENCE_S
