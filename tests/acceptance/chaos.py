@@ -26,16 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
-import asyncpg
-
-from ingest.migrate import Database, migrate
 from tests.acceptance.chaos_account import Account, Stored
 from tests.acceptance.chaos_faults import BrokerFaults, DatabaseFaults, WorkerFaults, network
 from tests.acceptance.chaos_gateways import Gateway, Publications
 from tests.acceptance.conftest import Greenhouse, shipped_broker
 from tests.acceptance.workers import WorkerProcess, until
 from tests.gateways import Message, publish
-from tests.integration.plain_postgres import create_timeseries_schema
+from tests.integration.plain_postgres import create_both_schemas
 from tests.proxy import Proxy
 from tests.servers import PostgresCluster
 
@@ -74,10 +71,7 @@ class Run:
         enter_async = self._stack.enter_async_context
         self._server = enter(PostgresCluster())
         self._dsn = self._server.create_database()
-        await migrate(self._dsn, Database.METADATA)
-        connection = await asyncpg.connect(self._dsn)
-        await create_timeseries_schema(connection)
-        await connection.close()
+        await create_both_schemas(self._dsn)
         self._greenhouse = Greenhouse(self._dsn)
         await self._greenhouse.register()
         self._broker: Mosquitto = enter(shipped_broker(self._directory))

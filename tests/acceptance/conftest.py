@@ -23,7 +23,7 @@ from ingest.write import Counts
 from tests.acceptance.workers import WorkerProcess
 from tests.conftest import EXTERNAL_TIMESERIES
 from tests.gateways import Message
-from tests.integration.plain_postgres import create_timeseries_schema
+from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import Mosquitto, PostgresCluster
 
 if TYPE_CHECKING:
@@ -194,11 +194,15 @@ async def cluster() -> AsyncIterator[tuple[PostgresCluster, str]]:
     """A PostgreSQL that the test may stop, and the DSN of a database with both schemas on it."""
     with PostgresCluster() as started:
         dsn = started.create_database()
-        await migrate(dsn, Database.METADATA)
-        opened = await asyncpg.connect(dsn)
-        await create_timeseries_schema(opened)
-        await opened.close()
+        await create_both_schemas(dsn)
         yield started, dsn
+
+
+@pytest.fixture
+async def plain_dsn(postgres_dsn: str) -> str:
+    """A database with both schemas on the run's PostgreSQL, which no test may stop."""
+    await create_both_schemas(postgres_dsn)
+    return postgres_dsn
 
 
 class WorkerMaker(Protocol):

@@ -1,27 +1,45 @@
 """`ingest run` that kills itself at a named moment; for tests only, outside the package.
 
 `FAULT=name:n` makes the process SIGKILL itself when it comes to the fault point *name* for the n-th time.
-The points lie between COMMIT, PUBACK, its proof and the emptied journal, where a kill from outside hits
-once in a thousand times.
+The points lie within a transaction, between COMMIT, PUBACK, its proof and the emptied journal, and in the
+order of a shutdown, where a kill from outside hits once in a thousand times.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ingest import cli, commits
+from ingest import cli, commits, link
 from ingest.link import Link
-from ingest.write import Writer
+from ingest.receive import Session
+from ingest.write import Writer, copy, journal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from ingest.write import Batch, Counts, Outcome
 
 Fault = Literal[
-    "no_fault", "before_commit", "before_puback", "half_of_pubacks", "after_puback", "after_proof"
+    "no_fault",
+    # a batch, in its order
+    "before_copy",
+    "half_of_copy",  # the server has half of the rows, and waits for more
+    "before_journal",  # rows and dead letters are in the transaction, the journal's entry is not
+    "before_commit",
+    "commit_sent",  # and not answered
+    "before_puback",
+    "half_of_pubacks",
+    "after_puback",
+    "after_proof",
+    # a shutdown, in its order
+    "leaving_undrained",
+    "leaving_unproved",
+    "leaving_connected",  # proved; DISCONNECT is not sent
+    "leaving_disconnected",  # the stored list is not emptied
+    "leaving_forgotten",
 ]
 
 NAME, _, NUMBER = os.environ.get("FAULT", "no_fault:0").partition(":")
@@ -43,7 +61,7 @@ def end() -> None:
 
 
 class FaultyLink(Link):
-    """A Link with fault points around its PUBACKs."""
+    """A Link with fault points around its PUBACKs and in its leaving."""
 
     def acknowledge(self, packet_ids: list[int]) -> None:
         if packet_ids and come_to("before_puback"):
@@ -55,12 +73,33 @@ class FaultyLink(Link):
         if packet_ids and come_to("after_puback"):
             end()
 
+    def stop_intake(self) -> None:
+        super().stop_intake()
+        if come_to("leaving_undrained"):
+            end()
+
+    async def leave(self) -> None:
+        if come_to("leaving_unproved"):
+            end()
+        await super().leave()
+        if come_to("leaving_disconnected"):
+            end()
+
+
+class FaultySession(Session):
+    """A Session with a fault point before DISCONNECT."""
+
+    async def close(self, timeout_s: float) -> None:
+        if come_to("leaving_connected"):
+            end()
+        await super().close(timeout_s)
+
 
 class FaultyWriter(Writer):
-    """A Writer with fault points around COMMIT."""
+    """A Writer with fault points before a transaction and around the emptied list."""
 
     async def commit(self, batch: Batch, pending: Sequence[tuple[int, int]], also: Counts) -> Outcome:
-        if come_to("before_commit"):
+        if come_to("before_copy"):
             end()
         return await super().commit(batch, pending, also)
 
@@ -69,8 +108,38 @@ class FaultyWriter(Writer):
             end()
         await super().forget(pending)
 
+    async def close(self) -> None:
+        if come_to("leaving_forgotten"):
+            end()
+        await super().close()
 
+
+async def stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Give the COPY stream, or the first half of its rows and then nothing more."""
+    if not come_to("half_of_copy"):
+        async for chunk in sound_stream(packed):
+            yield chunk
+        return
+    async for chunk in sound_stream(packed[: len(packed) // 2]):
+        yield chunk.removesuffix(b"\xff\xff")  # the trailer would end the rows
+    end()
+
+
+async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own)
+    if come_to("before_journal"):
+        end()
+    await sound_record(*arguments)
+    if come_to("before_commit"):
+        end()
+    if come_to("commit_sent"):
+        asyncio.get_running_loop().call_soon(end)  # once COMMIT is written, which waits for nothing before
+
+
+sound_stream, sound_record = vars(copy)["_stream"], journal.record
 vars(commits).update(Link=FaultyLink, Writer=FaultyWriter)
+vars(link).update(Session=FaultySession)
+vars(copy).update(_stream=stream)
+vars(journal).update(record=record)
 
 if __name__ == "__main__":
     cli.main()

@@ -55,7 +55,7 @@ async def test_killed_at_random_moments_under_load(
 @pytest.mark.parametrize(
     ("fault", "skips"),
     [
-        ("before_commit:3", False),
+        ("before_copy:3", False),
         ("before_puback:3", True),
         ("half_of_pubacks:3", True),
         ("after_puback:3", False),

@@ -6,19 +6,27 @@ Applies the files of schema/timeseries without what they mark as TimescaleDB's. 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from ingest.migrate import Database, schema_folder
+import asyncpg
+
+from ingest.migrate import Database, migrate, schema_folder
 from ingest.migration_files import load_migrations, split_statements
-
-if TYPE_CHECKING:
-    import asyncpg
 
 _TIMESCALE_ONLY = re.compile(r"^-- timescaledb: begin$.*?^-- timescaledb: end$", re.MULTILINE | re.DOTALL)
 
 
 def without_timescale(sql: str) -> str:
     return _TIMESCALE_ONLY.sub("", sql)
+
+
+async def create_both_schemas(dsn: str) -> None:
+    """Make an empty database one that a worker can use."""
+    await migrate(dsn, Database.METADATA)
+    connection = await asyncpg.connect(dsn)
+    try:
+        await create_timeseries_schema(connection)
+    finally:
+        await connection.close()
 
 
 async def create_timeseries_schema(conn: asyncpg.Connection[asyncpg.Record]) -> None:
