@@ -66,6 +66,7 @@ class Proxy:
         self._over.set()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next turn
 
     @property
     def port(self) -> int:

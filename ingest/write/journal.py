@@ -11,7 +11,8 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from ingest.errors import SessionTakenOver
 
@@ -52,6 +53,19 @@ select count(*) from fenced
 """
 _FORGET = "update iot.ingest_sessions set pending = $3 where client_id = $1 and epoch = $2"
 _STORE_FILTERS = "update iot.ingest_sessions set filters = $3 where client_id = $1 and epoch = $2"
+# A backend in the middle of a COPY whose client froze, or whose network died, waits for its next row for as
+# long as TCP lets it: PostgreSQL takes no statement_timeout while it reads from the client. Until it ends,
+# whoever writes the same keys waits for it.
+_END_FORMER = """
+select pg_terminate_backend(pid)
+from pg_stat_activity
+where pid <> pg_backend_pid()
+    and datname = current_database()
+    and usename = session_user
+    and application_name = current_setting('application_name')
+"""
+_NAME_BYTES: Final = 63
+"""What PostgreSQL keeps of an application_name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,28 @@ async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, 
     if record is None:
         raise _taken_over(client_id)
     return Claim(record["epoch"], record["batch_id"], unpack(record["pending"]), tuple(record["filters"]))
+
+
+async def end_former(connection: asyncpg.Connection) -> None:
+    """End the backends that earlier connections of this session left behind, open transactions and all.
+
+    To be called after `claim`, which has fenced them and waited for one that was about to commit. Needs no
+    privilege: they are the same role's. Raises asyncpg's errors.
+    """
+    await connection.execute(_END_FORMER)
+
+
+def application_name(client_id: str) -> str:
+    """Give the application_name by which `end_former` knows the session's backends: another for each id.
+
+    PostgreSQL cuts longer ones and replaces what is not ASCII; such an id is told by its checksum.
+    """
+    name = f"greenhouse-ingest writer {client_id}"
+    if name.isascii() and name.isprintable() and len(name) <= _NAME_BYTES:
+        return name
+    checksum = f"~{crc32(client_id.encode()):08x}"
+    plain = name.encode("ascii", "replace").decode()
+    return plain[: _NAME_BYTES - len(checksum)] + checksum
 
 
 async def record(  # noqa: PLR0917 - the row's columns in their order

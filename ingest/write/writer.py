@@ -76,6 +76,8 @@ class Writer:
         self._connection: asyncpg.Connection | None = None
         self._owner = uuid4()
         self._epoch: int | None = None
+        self._claimed_on: asyncpg.Connection | None = None
+        """The connection that took the epoch."""
         self._in_doubt: tuple[UUID, Outcome] | None = None
         self._lock = asyncio.Lock()
 
@@ -174,7 +176,7 @@ class Writer:
                 self._dsn,
                 timeout=self._settings.connect_timeout_s,
                 server_settings={
-                    "application_name": f"greenhouse-ingest {self._client_id}",
+                    "application_name": journal.application_name(self._client_id),
                     "timezone": "UTC",
                     "statement_timeout": timeout_ms,
                     # A connection that died half-way must not hold the session's row for hours.
@@ -188,8 +190,11 @@ class Writer:
         await (await self._connected()).execute("select 1")
 
     async def _claim(self) -> journal.Claim:
-        claim = await journal.claim(await self._connected(), self._client_id, self._owner, epoch=self._epoch)
+        connection = await self._connected()
+        claim = await journal.claim(connection, self._client_id, self._owner, epoch=self._epoch)
         self._epoch = claim.epoch
+        await journal.end_former(connection)
+        self._claimed_on = connection
         return claim
 
     async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
@@ -197,7 +202,8 @@ class Writer:
         await work(connection, await self._current_epoch())
 
     async def _current_epoch(self) -> int:
-        if self._epoch is None:
+        """Give the epoch, a new one on a new connection: the backend of the last may still hold its rows."""
+        if self._epoch is None or self._claimed_on is not self._connection:
             return (await self._claim()).epoch
         return self._epoch
 

@@ -13,7 +13,7 @@ What a broker killed with -9 takes back (config/mosquitto.conf: its file is writ
   message may be missing. The file's time tells exactly which: Mosquitto has one thread, so a PUBACK that a
   gateway had before that time is of a message in the file.
 - The worker's PUBACKs since then: it sends those messages again, as new ones or under other packet ids. So
-  what has no time may be stored once more for each such crash between two of its copies.
+  what has no time may be stored once more, each time it was sent, for each such crash between its copies.
 
 What no PUBACK came for may be there or not; the limits upwards hold for it all the same.
 """
@@ -101,7 +101,7 @@ class Account:
         if len(copies) == 1:
             return
         between = [c for c in crashes if min(copies) < c.up_s and max(copies) > c.killed_s]
-        most = 1 if kind.row and kind.timed else each.sends + len(between)
+        most = 1 if kind.row and kind.timed else each.sends * (1 + len(between))
         if len(copies) > most:
             self.violations.append(f"{name}: stored {len(copies)} times, {most} at most; at {sorted(copies)}")
         elif each.sends > 1:

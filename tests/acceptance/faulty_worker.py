@@ -1,6 +1,7 @@
-"""`ingest run` that kills itself at a named moment; for tests only, outside the package.
+"""`ingest run` that kills or freezes itself at a named moment; for tests only, outside the package.
 
-`FAULT=name:n` makes the process SIGKILL itself when it comes to the fault point *name* for the n-th time.
+`FAULT=name:n` makes the process SIGKILL itself when it comes to the fault point *name* for the n-th time;
+with `name:n:freeze` it is SIGSTOP, and on SIGCONT it goes on as if nothing had been.
 The points lie within a transaction, between COMMIT, PUBACK, its proof and the emptied journal, and in the
 order of a shutdown, where a kill from outside hits once in a thousand times.
 """
@@ -42,7 +43,7 @@ Fault = Literal[
     "leaving_forgotten",
 ]
 
-NAME, _, NUMBER = os.environ.get("FAULT", "no_fault:0").partition(":")
+NAME, NUMBER, *FREEZE = os.environ.get("FAULT", "no_fault:0").split(":")
 assert NAME in get_args(Fault), NAME
 _left = int(NUMBER)
 
@@ -57,7 +58,7 @@ def come_to(fault: Fault) -> bool:
 
 
 def end() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if FREEZE == ["freeze"] else signal.SIGKILL)
 
 
 class FaultyLink(Link):
@@ -115,14 +116,16 @@ class FaultyWriter(Writer):
 
 
 async def stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Give the COPY stream, or the first half of its rows and then nothing more."""
-    if not come_to("half_of_copy"):
-        async for chunk in sound_stream(packed):
-            yield chunk
-        return
-    async for chunk in sound_stream(packed[: len(packed) // 2]):
-        yield chunk.removesuffix(b"\xff\xff")  # the trailer would end the rows
-    end()
+    """Give the COPY stream, with a fault point when half of its rows are sent."""
+    half = len(packed) // 2 if come_to("half_of_copy") else 0
+    if half:
+        async for chunk in sound_stream(packed[:half]):
+            yield chunk.removesuffix(TRAILER)  # which would end the rows
+        end()
+    first = True
+    async for chunk in sound_stream(packed[half:]):
+        yield chunk.removeprefix(SIGNATURE) if half and first else chunk
+        first = False
 
 
 async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own)
@@ -135,6 +138,7 @@ async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own
         asyncio.get_running_loop().call_soon(end)  # once COMMIT is written, which waits for nothing before
 
 
+SIGNATURE, TRAILER = vars(copy)["_SIGNATURE"], vars(copy)["_TRAILER"]
 sound_stream, sound_record = vars(copy)["_stream"], journal.record
 vars(commits).update(Link=FaultyLink, Writer=FaultyWriter)
 vars(link).update(Session=FaultySession)

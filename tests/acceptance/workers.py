@@ -57,7 +57,7 @@ class WorkerProcess:
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> None:
-        """*metadata_dsn*: *dsn* if empty. With *fault*, "name:n", it kills itself there: `faulty_worker`."""
+        """*metadata_dsn*: *dsn* if empty. With *fault*, "name:n", it ends itself there: `faulty_worker`."""
         self.client_id = client_id or f"worker-{uuid.uuid4().hex[:12]}"
         self._module = "ingest" if fault is None else "tests.acceptance.faulty_worker"
         self._config = directory / f"{uuid.uuid4().hex}.toml"
@@ -137,6 +137,11 @@ class WorkerProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the process is stopped (SIGSTOP) at the moment."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     @property
     def log_text(self) -> str:

@@ -65,6 +65,7 @@ def test_a_crashed_broker_may_send_again_what_was_acknowledged(
     assert (violations(sent("map"), Stored(copies, []), CRASH) == []) is forgiven
     assert (violations(sent("no JSON"), Stored([], copies), CRASH) == []) is forgiven
     assert violations(sent("timed"), Stored(copies, []), CRASH)
+    assert (violations(sent("map", times=2), Stored(copies * 2, []), CRASH) == []) is forgiven
 
 
 def test_a_row_and_a_dead_letter_of_one_message_come_together() -> None:
