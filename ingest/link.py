@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ingest.write import Writer
 
 _REDELIVERY_PATIENCE_S: Final = 5.0
-"""How long the head of a redelivered run may stand still before it counts as fresh."""
+"""How long the head of a redelivered run may stand still before the broker is asked whether that was all."""
 _PROOF_PATIENCE_S: Final = 2.0
 """How long a leaving link waits for the PINGRESP that proves its last PUBACKs."""
 _MOST_DOUBLINGS: Final = 20
@@ -80,6 +80,9 @@ class Link:
         self._session: Session | None = None
         self._redelivery: Redelivery | None = None
         self._answered = asyncio.Event()
+        self._pings = 0
+        self._pongs = 0
+        """PINGREQs sent and answered on this connection."""
         self._leaving = False
         self._pause_limit: asyncio.TimerHandle | None = None
         self.ledger = AckLedger()
@@ -180,13 +183,14 @@ class Link:
         """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""
         claim = await self._writer.claim()
         self._expect([Entry(*entry) for entry in claim.pending])
+        self._pings = self._pongs = 0
         self._session = session = Session(
             self._settings.broker_address,
             self._settings.broker,
             version=version,
             whole_packet_bytes=self._settings.decode.max_payload_bytes + WHOLE_PACKET_BYTES,
             on_deliveries=self._on_deliveries,
-            on_ping=self.ledger.ping_sent,
+            on_ping=self._on_ping,
             on_pong=self._on_pong,
         )
         patience: asyncio.Task[None] | None = None
@@ -198,7 +202,7 @@ class Link:
                 self._expect([])
                 await self._writer.forget(())
             session.start()
-            patience = asyncio.create_task(self._watch_redelivery())
+            patience = asyncio.create_task(self._watch_redelivery(session))
             if opened.session_present and set(claim.filters) == set(self._settings.broker.filters):
                 self.trouble = None  # subscribed all along; the SUBACK comes behind the backlog
             await self._subscribe(session, claim.filters if opened.session_present else ())
@@ -298,24 +302,43 @@ class Link:
             log.info("redelivery_skipped", messages=len(verdict.skipped))
             self.acknowledge([delivery.packet_id for delivery in verdict.skipped])
 
-    async def _watch_redelivery(self) -> None:
-        """Give up on a redelivered run that stopped short: in doubt a duplicate, never a loss."""
+    async def _watch_redelivery(self, session: Session) -> None:
+        """Give up on a redelivered run that stopped short: in doubt a duplicate, never a loss.
+
+        Time alone says nothing, as the network may have fallen silent in the middle of the run. So the
+        broker is asked: its PINGRESP comes behind everything that it wrote before.
+        """
         held = -1
         while self._redelivery is not None and held != self._redelivery.held:
             held = self._redelivery.held
             await asyncio.sleep(_REDELIVERY_PATIENCE_S)
+            if self._redelivery is not None:
+                await self._ask(session)
         if self._redelivery is not None:
             verdict = self._redelivery.give_up()
             self._settle(verdict)
             if verdict.fresh:
                 self._receiver.take_in(verdict.fresh)
 
+    async def _ask(self, session: Session) -> None:
+        """Send a PINGREQ and wait for its answer, as long as the connection lasts."""
+        session.ping()
+        asked = self._pings
+        while self._pongs < asked:
+            self._answered.clear()
+            await self._answered.wait()
+
     def _expect(self, pending: list[Entry]) -> None:
         self.ledger.reconnected(pending)
         self._redelivery = Redelivery(pending) if pending else None
 
+    def _on_ping(self) -> None:
+        self._pings += 1
+        self.ledger.ping_sent()
+
     def _on_pong(self) -> None:
         """Note the proof; ask for the next, or tell that nothing is left to prove."""
+        self._pongs += 1
         shorter = self.ledger.ping_answered()
         if shorter and not self.ledger.pending:
             self._receiver.proved()

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 ANSWER_S = 60.0
 _CHUNK_BYTES = 32_768
@@ -52,6 +52,24 @@ async def publish(port: int, messages: Iterable[Message]) -> int:
             answered = await answers
         assert answered == awaited, f"the broker answered {answered} of {awaited} messages"
         return sent
+    finally:
+        writer.close()
+
+
+async def publish_in_windows(port: int, messages: Sequence[Message], *, window: int) -> None:
+    """Publish QoS 1 *messages*, each *window* of them once the one before is acknowledged whole.
+
+    For a broker that reads no further than its own window, and drops the rest at DISCONNECT.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(connect_packet(f"gateway-{uuid.uuid4().hex[:12]}"))
+        assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
+        for start in range(0, len(messages), window):
+            some = messages[start : start + window]
+            writer.write(b"".join(packet(message, at) for at, message in enumerate(some, start=1)))
+            async with asyncio.timeout(ANSWER_S):
+                await reader.readexactly(4 * len(some))
     finally:
         writer.close()
 

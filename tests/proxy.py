@@ -48,6 +48,7 @@ class Proxy:
         self._over = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._left_bytes: int | None = None
         self.sprung = asyncio.Event()
         """Set once the trap has caught its bytes."""
 
@@ -97,6 +98,11 @@ class Proxy:
         """Cut every connection there is and, while *refusing*, every new one."""
         self._refusing = refusing
         self.cut()
+
+    def stall_after(self, answered_bytes: int) -> None:
+        """Begin a `stall` once the server has sent so many bytes more."""
+        self._left_bytes = answered_bytes
+        self.sprung.clear()
 
     def stall(self) -> None:
         """Carry nothing from now on, either way, on old connections and new; nobody hears of it."""
@@ -168,7 +174,20 @@ class Proxy:
             if fate.cut_on_answer:
                 return
             if not fate.stalled:
-                writer.write(data)
-                await writer.drain()
+                await self._carry_answer(data, writer)
         if fate.stalled:
             await self._over.wait()  # nor the client that the server has
+
+    async def _carry_answer(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        left = self._left_bytes
+        if left is not None and len(data) >= left:
+            self._left_bytes = None
+            writer.write(data[:left])
+            data = data[left:]
+            self.stall()
+            self.sprung.set()
+            await self._flowing.wait()
+        elif left is not None:
+            self._left_bytes = left - len(data)
+        writer.write(data)
+        await writer.drain()

@@ -1,0 +1,132 @@
+"""Readings without a time, all of them equal: only the journal can tell which were committed.
+
+Packet ids that wrap at 65 535 in the middle of what is sent again, a network that falls silent in it, and a
+broker of another kind, which sends again without DUP and under new packet ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.write import journal
+from tests.acceptance.conftest import Greenhouse
+from tests.gateways import Message, publish
+from tests.mqtt_client import Client
+from tests.proxy import Proxy
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.workers import WorkerProcess
+    from tests.servers import Mosquitto
+
+SETTINGS: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 200}, "broker": {"keepalive_s": 60}}
+LAST_ID = 65_535
+BEFORE_THE_WRAP = LAST_ID - 10
+
+
+@pytest.fixture
+async def greenhouse(plain_dsn: str) -> Greenhouse:
+    made = Greenhouse(plain_dsn)
+    await made.register()
+    return made
+
+
+def equal(greenhouse: Greenhouse, count: int) -> list[Message]:
+    return [Message(greenhouse.map_topic, b'{"SENSOR_01": 7}')] * count
+
+
+async def finished(worker: WorkerProcess, greenhouse: Greenhouse, broker: Mosquitto, count: int) -> None:
+    """Wait until *worker* has committed what waited, have it leave, and expect *count* rows."""
+    await worker.ready()
+    end = Message(greenhouse.topic, b"8")
+    await publish(broker.port, [end])
+
+    async def stored() -> bool:
+        return 8.0 in await greenhouse.values()
+
+    await worker.until(stored, "the last reading is stored")
+    await worker.stop()
+    assert await greenhouse.values() == {7.0: count, 8.0: 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "skips"),
+    [
+        ("before_commit:2", False),
+        ("commit_sent:2", True),
+        ("before_puback:2", True),
+        ("half_of_pubacks:2", True),
+    ],
+)
+async def test_equal_payloads_are_stored_as_often_as_they_were_published(
+    fault: str,
+    *,
+    skips: bool,
+    greenhouse: Greenhouse,
+    plain_dsn: str,
+    broker: Mosquitto,
+    worker_of: WorkerMaker,
+) -> None:
+    worker = worker_of(greenhouse, plain_dsn, broker.url, settings=SETTINGS, fault=fault)
+    await worker.ready()
+    await publish(broker.port, equal(greenhouse, 2_000))
+    assert await worker.exit_code() == -9
+    successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=worker.client_id, settings=SETTINGS)
+    await finished(successor, greenhouse, broker, 2_000)
+    assert bool(successor.events("redelivery_skipped")) is skips
+
+
+@pytest.mark.parametrize("fault", ["before_puback:1", "half_of_pubacks:1"])
+async def test_packet_ids_that_wrap_within_a_batch(
+    fault: str,
+    greenhouse: Greenhouse,
+    plain_dsn: str,
+    broker: Mosquitto,
+    worker_of: WorkerMaker,
+) -> None:
+    client_id = "wraps"
+    client = Client(broker.url, "5", {"client_id": client_id, "receive_maximum": LAST_ID})
+    await client.connect(*greenhouse.filters)
+    await publish(broker.port, equal(greenhouse, BEFORE_THE_WRAP))
+    received = await client.receive(BEFORE_THE_WRAP)
+    assert received[-1].packet_id == BEFORE_THE_WRAP
+    await client.acknowledge_all()
+    await client.session.close(2.0)
+    await publish(broker.port, equal(greenhouse, 1_000))
+    worker = worker_of(greenhouse, plain_dsn, broker.url, client_id=client_id, settings=SETTINGS, fault=fault)
+    assert await worker.exit_code() == -9
+    stored = await greenhouse.fetchval(
+        "select pending from iot.ingest_sessions where client_id = $1", client_id
+    )
+    ids = [packet_id for packet_id, _ in journal.unpack(stored)]
+    assert ids[:12] == [*range(BEFORE_THE_WRAP + 1, LAST_ID + 1), 1, 2]
+    successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=client_id, settings=SETTINGS)
+    await finished(successor, greenhouse, broker, 1_000)
+    assert successor.events("redelivery_skipped")
+
+
+async def test_a_network_silent_in_the_middle_of_what_is_sent_again(
+    greenhouse: Greenhouse, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    """Silence is no end: the broker has to answer before the head of a run counts as all of it."""
+    worker = worker_of(greenhouse, plain_dsn, broker.url, settings=SETTINGS, fault="before_puback:1")
+    await worker.ready()
+    await publish(broker.port, equal(greenhouse, 500))
+    assert await worker.exit_code() == -9
+    async with Proxy(broker.port) as proxy:
+        proxy.stall_after(300)
+        successor = worker_of(
+            greenhouse,
+            plain_dsn,
+            proxy.url(broker.url),
+            client_id=worker.client_id,
+            settings=SETTINGS,
+        )
+        await successor.until(proxy.sprung.is_set, "the redelivery has begun")
+        await asyncio.sleep(7.0)  # the patience with a run that stands still is 5 s
+        proxy.flow()
+        await finished(successor, greenhouse, broker, 500)
+    assert successor.events("redelivery_skipped")
