@@ -3,7 +3,7 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native chaos lint bench lock clean
+.PHONY: help demo test test-native chaos lint bench schema-docs lock clean
 VENV := .venv
 ARGS ?=
 SECONDS ?= 60
@@ -46,6 +46,10 @@ bench: ## the worker against its limits and the usual loop, in one run (ARGS=--q
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+schema-docs: ## write docs/schema-*.md anew, from what the migrations make
+	@sh requirements/set-up.sh dev
+	@$(VENV)/bin/python -m docs.draw_schema
 
 lock: ## resolve pyproject.toml anew into requirements/*.txt (UPGRADE=1: newer versions)
 	@sh requirements/lock.sh
