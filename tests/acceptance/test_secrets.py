@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,6 +23,7 @@ from ingest.migrate import Database, migrate
 from tests.acceptance.command_line import CommandLine
 from tests.acceptance.workers import until
 from tests.integration.plain_postgres import create_timeseries_schema
+from tests.pages import page
 from tests.servers import PostgresCluster, free_port
 
 if TYPE_CHECKING:
@@ -211,7 +210,8 @@ async def test_a_running_worker_shows_no_secret(ingest: CommandLine, cluster: Po
         await until(lambda: "broker_unavailable" in log.read_text(), "the missing broker is")
         events = [json.loads(line) for line in log.read_text().splitlines()]
         (port,) = [event["port"] for event in events if event["event"] == "http_listening"]
-        pages = [await asyncio.to_thread(page, port, name) for name in ("metrics", "healthz", "readyz")]
+        names = ("metrics", "healthz", "readyz")
+        pages = [(await asyncio.to_thread(page, port, name))[1] for name in names]
     finally:
         process.terminate()
         assert process.wait(30) == 0
@@ -232,9 +232,3 @@ def start_worker(ingest: CommandLine, environment: dict[str, str], log: Path) ->
         )
     assert found_in(Path(f"/proc/{process.pid}/cmdline").read_text()) == []
     return process
-
-
-def page(port: int, name: str) -> str:
-    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request("GET", f"/{name}")
-        return connection.getresponse().read().decode()
