@@ -13,6 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 """Port of a broker URL that names none (IANA; RFC 6455 for the two WebSocket schemes)."""
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""What libpq and asyncpg take for `sslmode`, weakest first."""
+
 _PASSWORD_PAIR = re.compile(r"(?i)\b((?:ssl)?password)=[^\s&;,]+")
 
 
@@ -67,10 +70,29 @@ def check_dsn(dsn: str) -> None:
         raise ValueError("is no valid URL: expected something like postgresql://user@host/name") from None
     if "#" in dsn:
         raise ValueError("holds a bare '#'; in a password it is written %23")
-    for host in parts.netloc.rpartition("@")[2].split(","):
-        port = host.rpartition("]")[2].partition(":")[2]
+    # What is ambiguous here the driver reads otherwise, and would take a piece of the password for a host.
+    if dsn.count("@") > 1 or "@" in dsn.partition("://")[2][len(parts.netloc) :]:
+        raise ValueError("holds a bare '@' besides the one before the host; in a password it is written %40")
+    if " " in dsn or not dsn.isprintable():
+        raise ValueError("holds a space or a control character; in a password a space is written %20")
+    for _, port in _hosts_and_ports(dsn):
         if port and not (port.isascii() and port.isdigit()):
             raise ValueError("has a port that is no number; in a password, / is written %2F and @ %40")
+    mode = dsn_options(dsn).get("sslmode", SSL_MODES[0])
+    if mode not in SSL_MODES:
+        raise ValueError(f"has an sslmode that is none of {', '.join(SSL_MODES)}")
+
+
+def dsn_hosts(dsn: str) -> list[str]:
+    """Return the hosts a *dsn* names, before its path or as `?host=`; none where it names none."""
+    named = [host for host, _ in _hosts_and_ports(dsn) if host]
+    queried = dsn_options(dsn).get("host", "")
+    return named or [_split_port(place)[0] for place in queried.split(",") if place]
+
+
+def dsn_options(dsn: str) -> dict[str, str]:
+    """Return what a *dsn* says behind its `?`, percent-decoded; of an option given twice the last."""
+    return {name: texts[-1] for name, texts in parse_qs(dsn.partition("?")[2]).items()}
 
 
 def dsn_password(dsn: str) -> str | None:
@@ -78,6 +100,17 @@ def dsn_password(dsn: str) -> str | None:
     _, _, password = split_credentials(dsn)
     queried = parse_qs(dsn.partition("?")[2])
     return password or next((texts[0] for name, texts in queried.items() if name.endswith("password")), None)
+
+
+def _hosts_and_ports(dsn: str) -> list[tuple[str, str]]:
+    return [_split_port(place) for place in urlsplit(dsn).netloc.rpartition("@")[2].split(",")]
+
+
+def _split_port(place: str) -> tuple[str, str]:
+    """Take host and port apart; an IPv6 address has its brackets."""
+    bracket = place.rfind("]") + 1
+    host, _, port = place[bracket:].partition(":")
+    return place[:bracket] + host, port
 
 
 def without_passwords(text: str) -> str:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from ingest.addresses import dsn_password, split_credentials, without_passwords
+from ingest.addresses import dsn_options, dsn_password, split_credentials, without_passwords
 from ingest.contradictions import contradictions
 from ingest.errors import ConfigurationError
+from ingest.exposures import exposures
 from ingest.policy_contradictions import policy_contradictions
 from ingest.settings import Settings, missing_dsn, option_names
 
@@ -38,6 +39,9 @@ CONFIG_FILES = (Path("config/ingest.toml"), Path("/etc/greenhouse-ingest/ingest.
 
 SECRETS = ("broker.password", "metadata_dsn", "timeseries_dsn")
 """Options that may come from a file of their own, named by `<variable>_FILE`."""
+
+DSN_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Options of a DSN that name files, looked at before anything connects."""
 
 MAX_SECRET_BYTES = 65_536
 """A larger secret file is some other file (the MQTT password's own limit, 3.1.3.5)."""
@@ -134,6 +138,11 @@ def load_settings(
     settings._sources = reading.sources  # noqa: SLF001 (the settings' own record, filled by their loader)
     settings._config_file = path  # noqa: SLF001 (as above)
     return settings
+
+
+def unprotected(settings: Settings) -> list[str]:
+    """Say which connections leave this machine in clear, or to whoever answers; one line each."""
+    return exposures(settings, os.environ)
 
 
 def variable_of(option: str) -> str:
@@ -297,15 +306,21 @@ def _validated(reading: _Reading) -> Settings:
 
 
 def _check_files(settings: Settings, reading: _Reading) -> None:
-    for option in ("ca_file", "cert_file", "key_file"):
-        path: Path | None = getattr(settings.broker, option)
-        if path is None:
-            continue
+    files: list[tuple[str, str, Path]] = [
+        (f"broker.{name}", "", path)
+        for name in ("ca_file", "cert_file", "key_file")
+        if (path := getattr(settings.broker, name)) is not None
+    ]
+    for option in ("metadata_dsn", "timeseries_dsn"):
+        secret: SecretStr | None = getattr(settings, option)
+        named = {} if secret is None else dsn_options(secret.get_secret_value())
+        files += [(option, f"{name} ", Path(named[name])) for name in DSN_FILES if name in named]
+    for option, name, path in files:
         try:
             with path.open("rb"):
                 pass
         except OSError as error:
-            reading.fault(f"broker.{option}", f"{path} cannot be read: {error.strerror}")
+            reading.fault(option, f"{name}{path} cannot be read: {error.strerror}")
 
 
 def _explained(option: str, detail: ErrorDetails) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1; its files are in *directory*."""
+    """Signs certificates; its files are in *directory*."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
@@ -23,22 +23,27 @@ class Authority:
             "-keyout", str(self._key), "-out", str(self.certificate),
         )  # fmt: skip
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Make a certificate for *name* at 127.0.0.1; return (certificate, key)."""
+    def issue(self, name: str, *, at: str = "IP:127.0.0.1", days: int = 2) -> tuple[Path, Path]:
+        """Make a certificate for *name* *at* a host, valid for *days* (-1: expired); give it and its key."""
         certificate, key, request = (
             self._directory / f"{self._name}-{name}.{suffix}" for suffix in ("crt", "key", "csr")
         )
         extensions = self._directory / "extensions"
-        extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+        extensions.write_text(f"subjectAltName={at}\n")
         _openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request),
         )  # fmt: skip
         _openssl(
             "x509", "-req", "-in", str(request), "-CA", str(self.certificate), "-CAkey", str(self._key),
-            "-CAcreateserial", "-days", "2", "-extfile", str(extensions), "-out", str(certificate),
+            "-CAcreateserial", "-days", str(days), "-extfile", str(extensions), "-out", str(certificate),
         )  # fmt: skip
         return certificate, key
+
+    @staticmethod
+    def encrypt(key: Path, into: Path, passphrase: str) -> None:
+        """Write *key* once more, under a passphrase."""
+        _openssl("pkey", "-in", str(key), "-out", str(into), "-aes256", "-passout", f"pass:{passphrase}")
 
 
 def _openssl(*arguments: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ingest.commands.report import print_json, print_table
+import structlog
+
+from ingest.commands.report import print_json, print_line, print_table
 from ingest.observe.logs import configure
 
 if TYPE_CHECKING:
@@ -15,22 +17,31 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Run the worker; it installs its own signal handlers and returns its exit code."""
     from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
+    from ingest.configuration import unprotected  # noqa: PLC0415 (as above)
 
-    return asyncio.run(worker.run(invocation.settings("metadata", "timeseries", worker=True)))
+    settings = invocation.settings("metadata", "timeseries", worker=True)
+    for exposure in unprotected(settings):
+        structlog.get_logger().warning("connection_unprotected", detail=exposure)
+    return asyncio.run(worker.run(settings))
 
 
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Print each check's result. Returns 1 when one is not ok."""
+    """Print each check's result, and what is not protected. Returns 1 when a check is not ok."""
+    from ingest.configuration import unprotected  # noqa: PLC0415 (as above)
     from ingest.operate.check import check as run_checks  # noqa: PLC0415 (as above)
 
-    results = asyncio.run(run_checks(invocation.settings("metadata", "timeseries")))
+    settings = invocation.settings("metadata", "timeseries")
+    results = asyncio.run(run_checks(settings))
     good = all(result.ok for result in results)
+    warnings = unprotected(settings)
     if as_json:
         checks = [{"name": each.name, "ok": each.ok, "detail": each.detail} for each in results]
-        print_json({"ok": good, "checks": checks})
+        print_json({"ok": good, "checks": checks, "warnings": warnings})
     else:
         rows = [("ok" if each.ok else "FAILED", each.name, each.detail) for each in results]
         print_table(("", "check", "detail"), rows, empty="nothing was checked")
+        for warning in warnings:
+            print_line(f"warning: {warning}")
     return 0 if good else 1
 
 

@@ -26,13 +26,17 @@ MAX_HEAD_BYTES = 8192
 """Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
 
 MAX_CONNECTIONS = 32
-"""A scraper and two probes need three; more are closed unanswered, so that nobody uses up descriptors."""
+"""A scraper and two probes need three. One more, and the oldest is closed unanswered: who opens connections
+and says nothing uses up no descriptors, and keeps no probe out."""
 
 REQUEST_TIMEOUT_S = 5.0
 """For the request to arrive, and again for the answer to leave; probes give up sooner."""
 
 LINGER_TIMEOUT_S = 1.0
 """For the rest of a request that was refused unread: closing on it would reset the answer away."""
+
+LINGER_READS = 128
+"""And so many reads of it, 1 MiB at most: a peer that never ends must not keep the event loop busy."""
 
 _UNREAD = (
     HTTPStatus.BAD_REQUEST,
@@ -70,7 +74,8 @@ class HttpServer:
         self._metrics = metrics
         self._health = health
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """Oldest first. Ended by cutting them, not by cancelling: asyncio would log that as an error."""
         self._log = structlog.get_logger()
 
     @property
@@ -98,8 +103,8 @@ class HttpServer:
             return
         server, self._server = self._server, None
         server.close()
-        for task in self._connections:
-            task.cancel()
+        for writer in self._connections.values():
+            writer.transport.abort()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await server.wait_closed()
 
@@ -107,27 +112,33 @@ class HttpServer:
         task = asyncio.current_task()
         if task is None:  # asyncio runs this callback as a task of its own
             return
-        self._connections.add(task)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._connections))
+            self._connections.pop(oldest).transport.abort()
+        self._connections[task] = writer
         try:
             # A peer that breaks off, or says nothing for too long, gets no answer and no log line.
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                if len(self._connections) <= MAX_CONNECTIONS:
-                    await self._answer(reader, writer)
+                await self._answer(reader, writer)
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()  # a peer that reads nothing would keep the descriptor for ever
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         method, answer = await self._asked(reader)
         head = _head(answer)
+        writer.transport.set_write_buffer_limits(0)  # drained means: handed to the system
         writer.write(head if method == "HEAD" else head + answer.body)
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             await writer.drain()
         if answer.status in _UNREAD:
             writer.write_eof()
             async with asyncio.timeout(LINGER_TIMEOUT_S):
-                while await reader.read(MAX_HEAD_BYTES):
-                    pass
+                for _ in range(LINGER_READS):
+                    if not await reader.read(MAX_HEAD_BYTES):
+                        break
 
     async def _asked(self, reader: asyncio.StreamReader) -> tuple[str, _Answer]:
         try:

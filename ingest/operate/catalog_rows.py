@@ -56,6 +56,20 @@ INSERT_GREENHOUSE_SQL = """
     values ($1, $2, $3, $4)
     returning id
 """
+# One name for a tenant's topics and another's greenhouse would be one login to the broker's rights.
+PREFIX_AS_CODE_SQL = """
+    select t.name
+    from metadata.greenhouses g
+    join metadata.tenants t on t.id = g.tenant_id
+    where upper(btrim(g.greenhouse_code)) = $1
+    order by t.name
+    limit 1
+"""
+CODE_AS_PREFIX_SQL = """
+    select name
+    from metadata.tenants
+    where mqtt_topic_prefix = upper(btrim($1)) and id <> $2
+"""
 SENSOR_SQL = """
     select s.id, s.greenhouse_id, s.sensor_code as code, s.device_id, s.mqtt_field_name as label, s.name,
            coalesce(t.name, s.sensor_type) as sensor_type, coalesce(u.symbol, s.unit) as unit,
@@ -119,6 +133,12 @@ async def _put_tenant(connection: asyncpg.Connection[asyncpg.Record], entry: Ten
     if there is not None:
         _require_same(what, there, {"name": entry.name, "email": entry.email, "company": entry.company})
         return Registered("tenant", entry.prefix, str(there["id"]), added=False)
+    owner = await connection.fetchval(PREFIX_AS_CODE_SQL, entry.prefix)
+    if owner is not None:
+        raise CheckFailed(
+            f"{what}: a greenhouse of tenant {owner!r} has this code, and a broker login of that name would "
+            "be both; take another prefix"
+        )
     async with _constraints(connection, what):
         tenant_id = await connection.fetchval(
             INSERT_TENANT_SQL, entry.name, entry.prefix, entry.email, entry.company
@@ -137,6 +157,12 @@ async def _put_greenhouse(
     tenant = await connection.fetchrow(TENANT_SQL, entry.tenant)
     if tenant is None:
         raise CheckFailed(f"{what}: no tenant has the prefix {entry.tenant}; add the tenant first")
+    other = await connection.fetchval(CODE_AS_PREFIX_SQL, entry.code, tenant["id"])
+    if other is not None:
+        raise CheckFailed(
+            f"{what}: this code is the prefix of tenant {other!r}, and a broker login of that name would be "
+            "both; take another code"
+        )
     async with _constraints(connection, what):
         greenhouse_id = await connection.fetchval(
             INSERT_GREENHOUSE_SQL, tenant["id"], entry.code, entry.name or entry.code, entry.timezone

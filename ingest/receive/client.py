@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from ingest.receive import tls
 from ingest.receive.transport import connect
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SessionClient(paho.Client):
         self._session_settings = settings
         self._mqtt5 = mqtt5
         self._keep = keep
-        self._tls = _tls_context(settings) if address.tls else None
+        self._tls = tls.context(settings) if address.tls else None
         self._make_transport = make_transport
         self.transport_made: Transport | None = None
         """What paho has for a socket, once there is one."""
@@ -82,14 +82,6 @@ class SessionClient(paho.Client):
         stream = connect(self._address, self._tls, self._session_settings.connect_timeout_s)
         self.transport_made = self._make_transport(stream)
         return self.transport_made
-
-
-def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
-    return context
 
 
 def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:

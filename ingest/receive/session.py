@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -19,6 +18,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.errors import BrokerRefused, IngestError
+from ingest.receive import tls
 from ingest.receive.client import SessionClient, in_thread
 from ingest.receive.packets import (
     PINGREQ,
@@ -131,13 +131,8 @@ class Session:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise ConnectionLost(f"no connection to {host}:{port} within {timeout_s:g} s") from error
-        except ssl.SSLCertVerificationError as error:
-            raise ConnectionLost(
-                f"the certificate of {host}:{port} does not verify ({error.verify_message}); "
-                "set broker.ca_file to the authority that signed it"
-            ) from error
         except (OSError, ValueError, paho.WebsocketConnectionError) as error:
-            raise ConnectionLost(f"cannot connect to {host}:{port}: {error}") from error
+            raise ConnectionLost(tls.explained(error, self._address, self._settings)) from error
         self._transport = self._client.transport_made
         self._client.on_socket_register_write = self._on_paho_writes
         self._client.on_socket_close = self._unregister
@@ -154,7 +149,9 @@ class Session:
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise ConnectionLost(f"{host}:{port} sent no CONNACK within {timeout_s:g} s") from error
-        raise HungUp(f"{host}:{port} hung up before CONNACK: {self.closed.result()}")
+        why = self.closed.result()
+        hint = tls.certificate_hint(why, self._address, self._settings)
+        raise HungUp(f"{host}:{port} hung up before CONNACK: {why}{hint}")
 
     def start(self) -> None:
         """Hand over the deliveries held since CONNACK and those to come."""

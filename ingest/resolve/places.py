@@ -39,8 +39,8 @@ class Place(NamedTuple):
 def place_of(catalog: Catalog, scope: Scope) -> Place:
     """Find the tenant and greenhouse that *scope* names; both must be active.
 
-    A greenhouse without a tenant is a UUID or a code unique over all tenants; with one, it is that
-    tenant's. Does not raise: the refusal of a known tenant's topic still says whose it is.
+    A greenhouse without a tenant is a UUID or a code unique over all tenants, written exactly so; with
+    one, it is that tenant's. Does not raise: the refusal of a known tenant's topic still says whose it is.
     """
     tenant: Tenant | None = None
     greenhouse: Greenhouse | None = None
@@ -125,6 +125,10 @@ def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Gre
             raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the id {greenhouse_id}")
         return greenhouse
     coded = catalog.greenhouses_coded(name, None if tenant is None else tenant.tenant_id)
+    if tenant is None:
+        # Only the name says whose message it is, and brokers compare names exactly: a login `a1` of one
+        # tenant must not publish into the greenhouse `A1` of another.
+        coded = tuple(greenhouse for greenhouse in coded if greenhouse.code == name)
     if not coded:
         raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the code {quoted(name)}")
     if len(coded) > 1:

@@ -23,7 +23,7 @@ Names: TypeAlias = tuple[str | None, str | None, str | None]
 """Sensor, sensor type and unit as a reading writes them."""
 
 CACHED_NAMES = 131_072
-"""Entries kept before the cache is emptied: 2 000 gateways of 60 fields; about 100 MB of hostile names."""
+"""Entries kept before the cache is emptied: 2 000 gateways of 60 fields; about 200 MB of hostile names."""
 CHARS_OF_ONE_NAME = 64
 CACHED_NAME_CHARS = 400
 """Longer names are resolved each time: a cache of payload-sized keys would have no bound in bytes."""

@@ -74,6 +74,21 @@ async def test_there_but_different(dsn: str) -> None:
 
 
 @pytest.mark.usefixtures("house")
+async def test_one_name_for_a_tenant_and_anothers_greenhouse_is_refused(dsn: str) -> None:
+    """A broker login of that name might publish for both: config/mosquitto.acl gives rights by name."""
+    await add_tenant(dsn, name="Lia", prefix="LIA")
+    for code in ("SARA", "sara", " Sara "):
+        with pytest.raises(CheckFailed, match=r"prefix of tenant 'Sara'.*take another code"):
+            await add_greenhouse(dsn, tenant="LIA", code=code)
+    assert (await add_greenhouse(dsn, tenant="LIA", code="LIA")).added
+    assert (await add_greenhouse(dsn, tenant="LIA", code="01")).added
+    await add_greenhouse(dsn, tenant="LIA", code="b7")
+    with pytest.raises(CheckFailed, match=r"greenhouse of tenant 'Lia' has this code.*take another prefix"):
+        await add_tenant(dsn, name="B", prefix="B7")
+    assert not (await add_tenant(dsn, name="Lia", prefix="LIA")).added
+
+
+@pytest.mark.usefixtures("house")
 async def test_what_names_nothing(dsn: str) -> None:
     with pytest.raises(CheckFailed, match="no tenant has the prefix NOBODY"):
         await add_greenhouse(dsn, tenant="NOBODY", code="01")

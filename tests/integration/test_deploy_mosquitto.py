@@ -23,7 +23,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.settings import BrokerSettings
-from tests.servers import Mosquitto
+from tests.servers import Mosquitto, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +35,14 @@ WORKER = "greenhouse-ingest"
 GREENHOUSE = "7f0c1e2a-58a4-4f5e-9c1b-2f4de0a41c11"
 ANSWER_S = 10.0
 NOT_AUTHORIZED = 135
+GATEWAYS_OPTION = "use_username_as_clientid true"
+FILTERS_AS_NAMES = ("+", "SARA/+", "x#")
 
 
 class Party:
     """One MQTT 5 client with a persistent session; acknowledges what it receives only when told to."""
 
-    def __init__(self, broker: Mosquitto, login: str | None, password: str | None, client_id: str) -> None:
+    def __init__(self, port: int, login: str | None, password: str | None, client_id: str) -> None:
         self.received: queue.SimpleQueue[MQTTMessage] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[list[ReasonCode]] = queue.SimpleQueue()
         self._client = Client(
@@ -59,7 +61,7 @@ class Party:
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's own
         expiry.SessionExpiryInterval = 3600
         expiry.ReceiveMaximum = 20_000
-        self._client.connect("127.0.0.1", broker.port, clean_start=False, properties=expiry)
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=expiry)
         self._client.loop_start()
         self.connected = self._answer()[0]
 
@@ -100,13 +102,21 @@ class Installation:
     def __init__(self, directory: Path, passwords: dict[str, str]) -> None:
         self._passwords = passwords
         logins, rights = directory / "mosquitto_passwords", directory / "rights.acl"
+        self.gateways_port = free_port()
+        """A second listener, for gateways, with the option that config/mosquitto.conf has for theirs."""
         self.broker = Mosquitto(
-            ROOT / "config" / "mosquitto.conf", {"password_file": str(logins), "acl_file": str(rights)}
+            ROOT / "config" / "mosquitto.conf",
+            {
+                "password_file": str(logins),
+                "acl_file": str(rights),
+                "listener": f"{self.gateways_port} 127.0.0.1\n{GATEWAYS_OPTION}",
+            },
         )
 
-    def join(self, login: str, client_id: str | None = None) -> Party:
+    def join(self, login: str, client_id: str | None = None, *, port: int | None = None) -> Party:
         """Connect as *login*, to the session *client_id*; without one, to a new session."""
-        return Party(self.broker, login, self._passwords[login], client_id or uuid.uuid4().hex)
+        client_id = client_id or uuid.uuid4().hex
+        return Party(port or self.broker.port, login, self._passwords[login], client_id)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +130,10 @@ def passwords(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
             [ROOT / "deploy" / "make-secrets.sh", "gateway", login], env=environment, text=True
         )
         given[login] = output.rpartition(": ")[2].strip()
+    for login in FILTERS_AS_NAMES:  # which the script refuses; somebody may have made them by hand
+        given[login] = uuid.uuid4().hex
+        command = ["mosquitto_passwd", "-b", str(directory / "mosquitto_passwords"), login, given[login]]
+        subprocess.run(command, check=True)
     given[WORKER] = (directory / "broker_password").read_text().strip()
     shipped = (ROOT / "config" / "mosquitto.acl").read_text()
     (directory / "rights.acl").write_text(f"{shipped}\nuser plant\ntopic readwrite #\n")
@@ -142,9 +156,10 @@ def installation(passwords: tuple[Path, dict[str, str]]) -> Iterator[Installatio
 
 
 def test_nobody_enters_without_a_login(shared_installation: Installation) -> None:
-    with Party(shared_installation.broker, None, None, "anonymous") as anonymous:
+    port = shared_installation.broker.port
+    with Party(port, None, None, "anonymous") as anonymous:
         assert anonymous.connected.value == NOT_AUTHORIZED
-    with Party(shared_installation.broker, WORKER, "guessed", "impostor") as impostor:
+    with Party(port, WORKER, "guessed", "impostor") as impostor:
         assert impostor.connected.value == NOT_AUTHORIZED
 
 
@@ -203,6 +218,33 @@ def test_each_login_publishes_to_its_own_topics_only(
         plant.publish("the/end")
         arrived = [plant.received.get(timeout=ANSWER_S).topic for _ in range(len(own) + 1)]
     assert arrived == [*own, "the/end"]
+
+
+@pytest.mark.parametrize("login", FILTERS_AS_NAMES)
+def test_a_login_named_like_a_filter_may_do_nothing(shared_installation: Installation, login: str) -> None:
+    with shared_installation.join("plant") as plant:
+        plant.subscribe("#")
+        for topic in ("GREENHOUSE/SARA", "greenhouse/SARA01/readings", "GREENHOUSE/SARA/01"):
+            with shared_installation.join(login) as party:
+                assert party.publish(topic) == NOT_AUTHORIZED, topic
+        plant.publish("the/end")
+        assert plant.received.get(timeout=ANSWER_S).topic == "the/end"
+
+
+def test_a_gateway_that_knows_the_workers_client_id_cannot_take_its_session(
+    shared_installation: Installation,
+) -> None:
+    """Without the option any login can, and Mosquitto throws what is queued away when it leaves."""
+    assert f"#{GATEWAYS_OPTION}" in (ROOT / "config" / "mosquitto.conf").read_text().splitlines()
+    with shared_installation.join(WORKER, "known") as worker:
+        worker.subscribe("GREENHOUSE/#")
+    with shared_installation.join("plant") as plant:
+        plant.publish_many("GREENHOUSE/HORTAMED", 5)
+    with shared_installation.join("SARA", "known", port=shared_installation.gateways_port) as thief:
+        assert not thief.connected.is_failure
+        assert thief.publish("GREENHOUSE/SARA", b"5") == 0  # and its own messages go through
+    with shared_installation.join(WORKER, "known") as worker:
+        assert worker.take(6) == [*map(str, range(5)), "5"]
 
 
 def test_gateways_read_nothing(shared_installation: Installation) -> None:

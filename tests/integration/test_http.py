@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,19 +113,70 @@ async def test_a_peer_that_says_nothing_or_breaks_off_gets_nothing(
     assert (await worker.get("/healthz"))[0] == 200
 
 
-async def test_connections_are_bounded(worker: Surroundings) -> None:
+async def test_one_connection_too_many_closes_the_oldest(worker: Surroundings) -> None:
+    """So that nobody keeps the probes out by opening connections and saying nothing."""
     silent = [
         await asyncio.open_connection("127.0.0.1", worker.server.port) for _ in range(http.MAX_CONNECTIONS)
     ]
     try:
-        with contextlib.suppress(ConnectionResetError):
-            assert await worker.send(b"GET /healthz HTTP/1.1\r\n\r\n") == b""
+        for _ in range(2):
+            assert (await worker.get("/healthz"))[0] == 200
+        ended = [reader.at_eof() for reader, _ in silent]
+        assert ended == [True, *[False] * (http.MAX_CONNECTIONS - 1)]
     finally:
         for _, writer in silent:
             writer.close()
-            await writer.wait_closed()
-    await asyncio.sleep(0.05)
+
+
+async def test_a_request_that_trickles_in_is_ended_in_time(
+    worker: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "REQUEST_TIMEOUT_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", worker.server.port)
+    sent, answer = 0, b""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):  # a reset is an end, too
+            while not reader.at_eof():
+                writer.write(b"GET /metrics HTTP/1.1\r\n"[sent : sent + 1] or b"a: b\r\n")
+                await writer.drain()
+                sent += 1
+                await asyncio.sleep(0.01)
+            answer = await reader.read()
+    assert answer == b""
+    writer.close()
+
+
+async def test_a_request_line_without_end_is_cut_off(worker: Surroundings) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", worker.server.port)
+    sent = 0
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(10):
+            while not reader.at_eof():
+                writer.write(b"GET /" + b"a" * 65_536)
+                await writer.drain()
+                sent += 65_536
+    assert sent < 32 * 1024 * 1024, "a MiB is read, the rest is what the system buffers"
+    writer.close()
     assert (await worker.get("/healthz"))[0] == 200
+
+
+async def test_an_answer_nobody_reads_is_given_up(
+    worker: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "REQUEST_TIMEOUT_S", 0.3)
+    worker.health = Health(reasons=["x" * 16_000_000])  # more than the system buffers
+    with socket.create_connection(("127.0.0.1", worker.server.port)) as peer:
+        before = open_descriptors()
+        peer.sendall(b"GET /readyz HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(10):
+            while open_descriptors() == before:  # noqa: ASYNC110 - the system tells nobody
+                await asyncio.sleep(0.01)
+            while open_descriptors() > before:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_page_that_fails_is_a_500_and_not_the_end(worker: Surroundings) -> None:

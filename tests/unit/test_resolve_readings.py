@@ -202,13 +202,15 @@ def test_range_follows_the_unit() -> None:
 
 def test_greenhouse_by_code() -> None:
     assert series(resolve("X", "co2", greenhouse="A1")).greenhouse_id == HORTAMED_A1
-    assert series(resolve("X", "co2", greenhouse=" a1")).greenhouse_id == HORTAMED_A1
+    for alike in (" A1", "A1 ", "a1", "\uff211", "A1\u200b"):
+        assert reason(resolve("X", "co2", greenhouse=alike)) == "unknown_greenhouse"
     assert reason(resolve("X", "co2", greenhouse="99")) == "unknown_greenhouse"
     assert reason(resolve("X", "co2", greenhouse=str(UNREGISTERED))) == "unknown_greenhouse"
     assert reason(resolve("X", "co2", greenhouse="01")) == "ambiguous_greenhouse"
 
 
 def test_greenhouse_of_a_tenant() -> None:
+    assert series(resolve("X", "co2", tenant="HORTAMED", greenhouse=" a1")).greenhouse_id == HORTAMED_A1
     found = resolve("X", "co2", tenant="HORTAMED", greenhouse="A1")
     assert (series(found).greenhouse_id, found.tenant_id) == (HORTAMED_A1, HORTAMED)
     assert series(resolve("X", "co2", tenant="SARA", greenhouse=str(SARA_02))).greenhouse_id == SARA_02
