@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+# What an installation bounds its applications' statements with is no bound for building an index. Waiting for
+# locks has one of its own.
+_UNBOUNDED = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+# PostgreSQL 17 and later.
+_UNBOUNDED_TRANSACTION = """
+    select set_config(name, '0', false)
+    from pg_catalog.pg_settings
+    where name = 'transaction_timeout'
+"""
+
 
 @asynccontextmanager
 async def in_transaction(connection: Connection, *, keep: bool = True) -> AsyncIterator[None]:
@@ -44,8 +54,9 @@ async def locked(connection: Connection, database: Database) -> AsyncIterator[No
     """Hold *database*'s advisory lock until the connection is closed; wait for another runner first."""
     # Asked for again and again, not waited for: a waiting statement holds a snapshot, and the other runner's
     # `create index concurrently` would wait for it for ever. Closing the connection gives the lock back.
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", database.lock_key):  # noqa: ASYNC110 -- the event is another process's
-        await asyncio.sleep(0.2)
+    with translated(f"waiting for another runner on the {database} database"):
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", database.lock_key):  # noqa: ASYNC110 -- the event is another process's
+            await asyncio.sleep(0.2)
     yield
 
 
@@ -55,7 +66,9 @@ async def connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
     what = f"cannot connect to the {database} database"
     try:
         connection = await asyncpg.connect(
-            dsn, timeout=30, server_settings={"application_name": "greenhouse-ingest schema"}
+            dsn,
+            timeout=30,
+            server_settings={"application_name": "greenhouse-ingest schema", **_UNBOUNDED},
         )
     except (asyncpg.ClientConfigurationError, ValueError) as error:
         raise ConfigurationError([f"{what}: its DSN is not usable: {error}"]) from error
@@ -66,6 +79,8 @@ async def connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
     except asyncpg.PostgresError as error:
         raise Misconfigured(f"{what}: {error}", error.sqlstate) from error
     try:
+        with translated(what):
+            await connection.execute(_UNBOUNDED_TRANSACTION)
         yield connection
     finally:
         await connection.close(timeout=5)

@@ -13,6 +13,7 @@ after it was cut off anywhere; it is what psql calls gexec.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from ingest.migration_connection import translated
 from ingest.migration_files import split_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from tenacity import RetryCallState
 
@@ -43,6 +44,8 @@ PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 1.0
 """Between two tries writers have the table for themselves."""
 
+# duplicate table, object, function; no such column, not that kind of object
+_IN_THE_WAY = {"42P07", "42710", "42723", "42703", "42809"}
 _EACH_ROW = re.compile(r"^-- each row: a statement to run[ \t]*\r?$", re.MULTILINE)
 _CONCURRENTLY = re.compile(r"(create (unique )?index|drop index|reindex \w+) concurrently\b", re.IGNORECASE)
 _LEADING_COMMENTS = re.compile(r"(\s*--[^\n]*\n)*\s*")
@@ -110,24 +113,28 @@ async def _in_one_transaction(
     statements: list[Statement],
     record: Callable[[], Awaitable[None]],
 ) -> None:
+    name = file.path.name
     transaction = connection.transaction()
-    await transaction.start()
+    with translated(f"beginning {name}"):
+        await transaction.start()
     try:
-        await connection.execute(_lock_timeout(LOCK_TIMEOUT_MS, local=True))
+        with translated(f"beginning {name}"):
+            await connection.execute(_lock_timeout(LOCK_TIMEOUT_MS, local=True))
         for statement in statements:
-            with translated(f"{file.path.name}, line {statement.line} (nothing of it was kept)"):
+            with _told(f"{name}, line {statement.line} (nothing of it was kept)"):
                 await connection.execute(statement.text)
         await _recorded(file, record)
     except BaseException:
         if not connection.is_closed():  # a lost connection has rolled back already, and would hide the reason
             await transaction.rollback()
         raise
-    await transaction.commit()
+    with translated(f"committing {name} (`ingest schema status` tells whether it was)"):
+        await transaction.commit()
 
 
 async def _alone(connection: Connection, file: Migration, statement: Statement) -> None:
     """Run a statement outside a transaction, or every statement that an `each row` query gives."""
-    with translated(f"{file.path.name}, line {statement.line} (it may be run again as it is)"):
+    with _told(f"{file.path.name}, line {statement.line} (it may be run again as it is)"):
         if _EACH_ROW.search(_comments(statement.text)):
             to_run = [str(row[0]) for row in await connection.fetch(statement.text)]
         else:
@@ -141,6 +148,22 @@ async def _alone(connection: Connection, file: Migration, statement: Statement) 
             finally:
                 if not connection.is_closed():
                     await connection.execute("reset lock_timeout")
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """As `translated`; of an object in the way, say what to do about it as well."""
+    try:
+        with translated(doing):
+            yield
+    except MigrationError as error:
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate in _IN_THE_WAY:
+            raise MigrationError(
+                f"{error} What is there by that name is not what this file makes: rename or drop it, or "
+                "adopt the database (`ingest schema baseline`), then migrate again"
+            ) from cause
+        raise
 
 
 async def _recorded(file: Migration, record: Callable[[], Awaitable[None]]) -> None:

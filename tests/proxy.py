@@ -77,8 +77,8 @@ class Proxy:
     def url(self, of: str) -> str:
         """Give the URL or DSN *of* the server as it is reached through the proxy."""
         parts = urlsplit(of)
-        user = f"{parts.username}@" if parts.username else ""
-        return urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{self.port}"))
+        user, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}"))
 
     def set_trap(self, pattern: bytes, way: Way, *, forward: bool) -> None:
         """Cut or stall the connection whose client sends *pattern* next; once.

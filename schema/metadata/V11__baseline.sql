@@ -91,8 +91,6 @@ create table if not exists metadata.sensors (
         references metadata.tenants (id) on delete restrict
 );
 
-create index if not exists sensors_tenant_id_idx on metadata.sensors (tenant_id);
-
 comment on table metadata.sensors is 'A registered measuring point of a greenhouse.';
 comment on column metadata.sensors.id is 'Key; also iot.sensor_readings.sensor_id.';
 comment on column metadata.sensors.greenhouse_id is 'Where it is.';
@@ -112,6 +110,8 @@ comment on column metadata.sensors.is_active is 'False: its readings are rejecte
 comment on column metadata.sensors.last_seen is 'Time of the latest reading known; not announced to listeners.';
 comment on column metadata.sensors.created_at is 'When the row was made.';
 comment on column metadata.sensors.updated_at is 'When the row was last changed; set by the writer.';
+
+create index if not exists sensors_tenant_id_idx on metadata.sensors (tenant_id);
 
 create table if not exists metadata.actuators (
     id uuid not null default gen_random_uuid(),
@@ -134,8 +134,6 @@ create table if not exists metadata.actuators (
         references metadata.greenhouses (id) on delete restrict
 );
 
-create index if not exists actuators_tenant_id_idx on metadata.actuators (tenant_id);
-
 comment on table metadata.actuators is 'A device that acts: relay, fan, valve.';
 comment on column metadata.actuators.id is 'Key.';
 comment on column metadata.actuators.tenant_id is 'Owner; the tenant of the greenhouse.';
@@ -149,6 +147,8 @@ comment on column metadata.actuators.unit is 'Legacy: the unit as text.';
 comment on column metadata.actuators.is_active is 'False: out of service.';
 comment on column metadata.actuators.created_at is 'When the row was made.';
 comment on column metadata.actuators.updated_at is 'When the row was last changed; set by the writer.';
+
+create index if not exists actuators_tenant_id_idx on metadata.actuators (tenant_id);
 
 create table if not exists metadata.users (
     id uuid not null default gen_random_uuid(),
@@ -168,8 +168,6 @@ create table if not exists metadata.users (
         references metadata.tenants (id) on delete restrict
 );
 
-create index if not exists users_tenant_id_idx on metadata.users (tenant_id);
-
 comment on table metadata.users is 'People who sign in to the platform; the worker never reads it.';
 comment on column metadata.users.id is 'Key.';
 comment on column metadata.users.tenant_id is 'The tenant the user belongs to.';
@@ -180,6 +178,8 @@ comment on column metadata.users.role is 'ADMIN, OPERATOR or VIEWER.';
 comment on column metadata.users.is_active is 'False: may not sign in.';
 comment on column metadata.users.created_at is 'When the row was made.';
 comment on column metadata.users.updated_at is 'When the row was last changed; set by the writer.';
+
+create index if not exists users_tenant_id_idx on metadata.users (tenant_id);
 
 create table if not exists metadata.alerts (
     id uuid not null default gen_random_uuid(),
@@ -206,10 +206,6 @@ create table if not exists metadata.alerts (
         references metadata.users (id) on delete set null
 );
 
-create index if not exists alerts_tenant_id_created_at_idx on metadata.alerts (tenant_id, created_at desc);
-create index if not exists alerts_greenhouse_id_idx on metadata.alerts (greenhouse_id);
-create index if not exists alerts_sensor_id_idx on metadata.alerts (sensor_id);
-
 comment on table metadata.alerts is 'Something a person should look at, open until resolved.';
 comment on column metadata.alerts.id is 'Key.';
 comment on column metadata.alerts.tenant_id is 'Owner; the tenant of the greenhouse.';
@@ -224,3 +220,7 @@ comment on column metadata.alerts.resolved_at is 'When it was resolved.';
 comment on column metadata.alerts.resolved_by is 'Who resolved it.';
 comment on column metadata.alerts.created_at is 'When it was raised.';
 comment on column metadata.alerts.updated_at is 'When the row was last changed; set by the writer.';
+
+create index if not exists alerts_tenant_id_created_at_idx on metadata.alerts (tenant_id, created_at desc);
+create index if not exists alerts_greenhouse_id_idx on metadata.alerts (greenhouse_id);
+create index if not exists alerts_sensor_id_idx on metadata.alerts (sensor_id);

@@ -7,6 +7,40 @@
 -- Undo:    U11_1__add_normalized_columns.sql; it refuses once a row carries an id.
 -- transaction: none
 
+-- A table of another shape under one of these names would otherwise be found out half-way.
+do $$
+declare
+    v_table text;
+begin
+    v_table := (
+        select min(w.table_name)
+        from (
+            values
+                ('units', 'id', 'smallint'),
+                ('units', 'symbol', 'character varying'),
+                ('sensor_types', 'id', 'smallint'),
+                ('sensor_types', 'name', 'character varying'),
+                ('sensor_intervals', 'sensor_id', 'uuid'),
+                ('sensor_intervals', 'greenhouse_id', 'uuid'),
+                ('sensor_intervals', 'expected_interval_s', 'integer')
+        ) as w (table_name, column_name, data_type)
+        where to_regclass('iot.' || w.table_name) is not null
+            and not exists (
+                select
+                from pg_attribute as a
+                where a.attrelid = to_regclass('iot.' || w.table_name)
+                    and a.attname = w.column_name
+                    and format_type(a.atttypid, null) = w.data_type
+                    and not a.attisdropped
+            )
+    );
+    if v_table is not null then
+        raise exception 'iot.% is in the way: it is not the mirror that belongs there', v_table
+            using hint = 'Rename or drop it, then migrate again.';
+    end if;
+end;
+$$;
+
 create table if not exists iot.units (
     id smallint not null,
     symbol varchar(20) not null,

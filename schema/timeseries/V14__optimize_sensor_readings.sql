@@ -8,6 +8,36 @@
 -- Undo:    U14__optimize_sensor_readings.sql; TimescaleDB refuses it while a chunk is compressed.
 -- transaction: none
 
+-- What is in the way is found out before anything is changed. `if not exists` below asks for the name of the index
+-- alone, and under another index of that name readings would be stored twice.
+do $$
+begin
+    if exists (
+        select
+        from pg_class as c
+        left join pg_index as i on i.indexrelid = c.oid
+        where c.oid = to_regclass('iot.sensor_readings_key')
+            and (
+                i.indrelid is distinct from to_regclass('iot.sensor_readings')
+                or not i.indisunique
+                or pg_get_indexdef(c.oid) not like '%(greenhouse_id, sensor_type_id, "time" DESC, sensor_id)'
+            )
+    ) then
+        raise exception 'iot.sensor_readings_key is in the way: it is not the idempotency key of the readings'
+            using hint = 'Rename or drop it, then migrate again.';
+    end if;
+    if exists (
+        select
+        from pg_class as c
+        where c.oid = to_regclass('iot.v_sensor_readings_denormalized')
+            and c.relkind <> 'v'
+    ) then
+        raise exception 'iot.v_sensor_readings_denormalized is in the way: it is no view'
+            using hint = 'Rename or drop it, then migrate again.';
+    end if;
+end;
+$$;
+
 -- segmentby: each segment is one greenhouse, tenant and type of a day, which is what dashboards ask for; 50 sensors
 -- at one reading in 10 s make 432 000 rows a day, 432 full batches of 1 000. A segment a sensor would hold
 -- 8 640 rows, 9 batches, for six times the segments. Measured: 222 bytes a row before, 9.6 after.
