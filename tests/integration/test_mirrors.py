@@ -42,7 +42,7 @@ async def test_names_may_be_exchanged(
     async with WriterUnderTest(postgres_dsn) as writer:
         await writer.mirror(exchanged)
 
-    assert await names(connection) == (units | exchanged.units, types | exchanged.sensor_types)
+    assert await names(connection) == (units | dict(exchanged.units), types | dict(exchanged.sensor_types))
 
 
 async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
