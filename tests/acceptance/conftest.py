@@ -36,7 +36,7 @@ class Greenhouse:
     """A tenant with one greenhouse, and what the tables say of it; connects anew for each question."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._made_ms = time.time_ns() // 1_000_000
         self.tenant_id = uuid.uuid4()
         self.greenhouse_id = uuid.uuid4()
@@ -130,7 +130,7 @@ class Greenhouse:
         return Counts().as_dict() | {record["counter"]: record["value"] for record in records}
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self._dsn)
+        connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetch(query, *arguments)
         finally:
