@@ -216,6 +216,7 @@ class WorkerMaker(Protocol):
         *,
         client_id: str = "",
         filters: list[str] | None = None,
+        metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> WorkerProcess: ...
@@ -233,6 +234,7 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
         *,
         client_id: str = "",
         filters: list[str] | None = None,
+        metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> WorkerProcess:
@@ -242,6 +244,7 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
             dsn=dsn,
             filters=filters or greenhouse.filters,
             client_id=client_id,
+            metadata_dsn=metadata_dsn,
             settings=settings,
             fault=fault,
         )
