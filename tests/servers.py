@@ -143,6 +143,15 @@ class PostgresCluster:
             assert time.monotonic() < deadline, "killed backends do not go away"
             time.sleep(0.01)
 
+    def signal(self, number: int) -> None:
+        """Send the postmaster a signal; SIGTERM lets nobody in any more, and waits for who is."""
+        os.kill(self.pid, number)
+
+    def own(self, path: Path) -> None:
+        """Make *path* belong to the user whom the server runs as."""
+        if user := _unprivileged_user():
+            shutil.chown(path, user)
+
     def freeze(self) -> None:
         """Stop the postmaster and its backends where they are (SIGSTOP): silent, and nobody is cut off."""
         for pid in self._processes():

@@ -36,7 +36,7 @@ class Greenhouse:
     """A tenant with one greenhouse, and what the tables say of it; connects anew for each question."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._made_ms = time.time_ns() // 1_000_000
         self.tenant_id = uuid.uuid4()
         self.greenhouse_id = uuid.uuid4()
@@ -130,7 +130,7 @@ class Greenhouse:
         return Counts().as_dict() | {record["counter"]: record["value"] for record in records}
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self._dsn)
+        connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetch(query, *arguments)
         finally:
@@ -216,6 +216,7 @@ class WorkerMaker(Protocol):
         *,
         client_id: str = "",
         filters: list[str] | None = None,
+        metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> WorkerProcess: ...
@@ -233,6 +234,7 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
         *,
         client_id: str = "",
         filters: list[str] | None = None,
+        metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
     ) -> WorkerProcess:
@@ -242,6 +244,7 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
             dsn=dsn,
             filters=filters or greenhouse.filters,
             client_id=client_id,
+            metadata_dsn=metadata_dsn,
             settings=settings,
             fault=fault,
         )
