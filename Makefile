@@ -28,12 +28,14 @@ test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m pytest -m native $(ARGS)
 
-lint: ## ruff, mypy and the import contracts
+lint: ## ruff, mypy, the import contracts, a look for secrets, an audit of the locked packages
 	@sh requirements/set-up.sh dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/python requirements/lint_security.py secrets
+	@$(VENV)/bin/python requirements/lint_security.py audit
 
 bench: ## the worker against its limits and the usual loop, in one run (ARGS=--quick)
 	@sh requirements/set-up.sh dev
