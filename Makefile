@@ -35,12 +35,14 @@ chaos: ## worker, broker, database and network broken at random, then a count (S
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m tests.acceptance.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-lint: ## ruff, mypy and the import contracts
+lint: ## ruff, mypy, the import contracts, a look for secrets, an audit of the locked packages
 	@sh requirements/set-up.sh dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/python requirements/lint_security.py secrets
+	@$(VENV)/bin/python requirements/lint_security.py audit
 
 bench: ## the worker against its limits and the usual loop, in one run (ARGS=--quick)
 	@sh requirements/set-up.sh dev

@@ -180,7 +180,7 @@ def everything_said(ingest: CommandLine, environment: dict[str, str], *arguments
         ("", {"INGEST_METADATA_DSN": f"host=h password={IN_DSN}"}),
         ("", {"INGEST_METADATA_DSN": f"postgresql://h/x?sslmode={BEGINNING}"}),
         ("", {"INGEST_METADATA_DSN_FILE": "secret", "INGEST_TIMESERIES_DSN_FILE": "two lines"}),
-        ("", {"INGEST_BROKER__PASSWORD_FILE": "two lines"}),
+        ("", {"INGEST_BROKER__PASSWORD_FILE": "two lines"}),  # pragma: allowlist secret
     ],
 )
 def test_a_refused_configuration_is_refused_without_the_secret(
