@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
     "tenant",  # a topic prefix
     "greenhouse",  # a code or an id, of the tenant `owner` or of anybody
     "greenhouse_number",  # the number of a label, of the tenant `owner`
+    "only_greenhouse",  # of the tenant `owner`, called `name`: one that is active, and no second one
     "sensor_type",
     "unit",
     "label",  # of a flat map, in the greenhouse or of the tenant `owner`
@@ -73,6 +74,10 @@ def _is_greenhouse_number(catalog: Catalog, number: str, tenant_id: UUID | None)
     return tenant_id is not None and bool(catalog.greenhouses_numbered(number, tenant_id))
 
 
+def _is_only_greenhouse(catalog: Catalog, _: str, tenant_id: UUID | None) -> bool:
+    return tenant_id is not None and [h.is_active for h in catalog.greenhouses_of(tenant_id)].count(True) == 1
+
+
 def _is_label(catalog: Catalog, label: str, owner: UUID | None) -> bool:
     if owner is None:
         return False
@@ -98,6 +103,7 @@ _LOOK_UPS: Mapping[str, Callable[[Catalog, str, UUID | None], bool]] = {
     "tenant": _is_tenant,
     "greenhouse": _is_greenhouse,
     "greenhouse_number": _is_greenhouse_number,
+    "only_greenhouse": _is_only_greenhouse,
     "sensor_type": _is_sensor_type,
     "unit": _is_unit,
     "label": _is_label,

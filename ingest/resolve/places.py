@@ -91,9 +91,12 @@ def greenhouse_of_place(catalog: Catalog, place: Place) -> Greenhouse:
         raise Refused("ambiguous_greenhouse", "neither topic nor label names a greenhouse")
     active = [house for house in catalog.greenhouses_of(place.tenant.tenant_id) if house.is_active]
     if len(active) != 1:
-        owner = _named(place.tenant)
-        detail = f"neither topic nor label names one of the {len(active)} active greenhouses of {owner}"
-        raise Refused("ambiguous_greenhouse", detail)
+        tenant = place.tenant
+        detail = (
+            f"neither topic nor label names one of the {len(active)} active greenhouses of {_named(tenant)}"
+        )
+        missing = missing_name("only_greenhouse", tenant.prefix or tenant.name, tenant.tenant_id)
+        raise Refused("ambiguous_greenhouse", detail, missing)
     return active[0]
 
 

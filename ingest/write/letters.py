@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ingest.model import Reason, Rejection, Row
 from ingest.write import late
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Of payloads in one transaction: 32 of the largest, 40 000 of the usual ones."""
+
+TRIES: Final = 5
+"""For a batch that met a deadlock or a lock: a gateway may be sending the same readings at this moment."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -209,6 +213,33 @@ async def replay(
     kept in part only are passed over. *now_us* tells which rows are late. Without *keep* nothing is locked
     and all is rolled back. Raises asyncpg's errors, rolled back.
     """
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(_is_passing),
+        wait=wait_random_exponential(multiplier=0.1, max=5),
+        stop=stop_after_attempt(TRIES),
+        reraise=True,
+    )
+    return await retrying(
+        lambda: _transaction(
+            connection, letters, look_again, policy=policy, max_rows=max_rows, now_us=now_us, keep=keep
+        )
+    )
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in {"40", "55"}
+
+
+async def _transaction(
+    connection: asyncpg.Connection,
+    letters: Sequence[int],
+    look_again: LookAgain,
+    *,
+    policy: ConflictPolicy,
+    max_rows: int,
+    now_us: int,
+    keep: bool,
+) -> tuple[Replayed, list[int]]:
     transaction = connection.transaction()
     await transaction.start()
     try:

@@ -159,7 +159,8 @@ group by m.missing;
 comment on view iot.v_ingest_missing_names is
     'What to register (ingest catalog add): the names that messages waiting in dead letters lack, one row a name.';
 comment on column iot.v_ingest_missing_names.kind is
-    'tenant, greenhouse, greenhouse_number (in a label), sensor_type, unit, label or sensor.';
+    'tenant, greenhouse, greenhouse_number (in a label), only_greenhouse (the tenant needs exactly one that is active), '
+    'sensor_type, unit, label or sensor.';
 comment on column iot.v_ingest_missing_names.owner_id is
     'Id of the tenant or greenhouse in which it is looked for; NULL: it belongs to nobody.';
 comment on column iot.v_ingest_missing_names.name is 'The name, in the form in which names of its kind are compared.';

@@ -14,6 +14,7 @@ from ingest.resolve import Catalog, Resolver, is_known
 from ingest.resolve.catalog import Greenhouse, Sensor, SensorType, Tenant, Unit
 from ingest.resolve.missing import missing_name
 from ingest.resolve.names import derived_sensor_id
+from tests.unit.catalog_examples import TENANTS as EXAMPLE_TENANTS
 from tests.unit.catalog_examples import (
     GREENHOUSES,
     SARA,
@@ -21,14 +22,13 @@ from tests.unit.catalog_examples import (
     SARA_02,
     SENSOR_TYPES,
     SENSORS,
-    TENANTS,
     UNITS,
     default_rules,
     example_catalog,
     sensor,
 )
 
-NEW_TENANT, NEW_HOUSE, NEW_SENSOR = UUID(int=0xD0), UUID(int=0xD1), UUID(int=0xD2)
+NEW_TENANT, NEW_HOUSE, NEW_SENSOR, BARE = (UUID(int=0xD0 + number) for number in range(4))
 UNREGISTERED = "5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a"
 
 
@@ -60,6 +60,7 @@ class Cure(NamedTuple):
         )
 
 
+TENANTS = (*EXAMPLE_TENANTS, Tenant(BARE, "Bare", "BARE", is_active=True))
 HERE = Scope("reading", greenhouse=str(SARA_01))
 FLUX = SensorType(20, "FLUX", 10, -1e9, 1e9)
 TENANT = Tenant(NEW_TENANT, "New", "NEW", is_active=True)
@@ -108,6 +109,10 @@ CURES = {
     "greenhouse of a label": Cure(
         Scope("labels", tenant="SARA"), f"greenhouse_number {SARA} 7", "TEMP INVERNADERO 7", None,
         greenhouses=(NUMBERED,),
+    ),
+    "greenhouse of a new tenant": Cure(
+        Scope("labels", tenant="BARE"), f"only_greenhouse {BARE} BARE", "TEMP", None,
+        greenhouses=(Greenhouse(NEW_HOUSE, BARE, "01", is_active=True),),
     ),
     "label in a greenhouse": Cure(
         Scope("labels", tenant="SARA", greenhouse="01"), f"label {SARA_01} bomba_1", "BOMBA-1", None,
