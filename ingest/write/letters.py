@@ -220,9 +220,14 @@ async def replay(
         reraise=True,
     )
     return await retrying(
-        lambda: _transaction(
-            connection, letters, look_again, policy=policy, max_rows=max_rows, now_us=now_us, keep=keep
-        )
+        _transaction,
+        connection,
+        letters,
+        look_again,
+        policy=policy,
+        max_rows=max_rows,
+        now_us=now_us,
+        keep=keep,
     )
 
 

@@ -14,7 +14,6 @@ from ingest.resolve import Catalog, Resolver, is_known
 from ingest.resolve.catalog import Greenhouse, Sensor, SensorType, Tenant, Unit
 from ingest.resolve.missing import missing_name
 from ingest.resolve.names import derived_sensor_id
-from tests.unit.catalog_examples import TENANTS as EXAMPLE_TENANTS
 from tests.unit.catalog_examples import (
     GREENHOUSES,
     SARA,
@@ -27,6 +26,7 @@ from tests.unit.catalog_examples import (
     example_catalog,
     sensor,
 )
+from tests.unit.catalog_examples import TENANTS as EXAMPLE_TENANTS
 
 NEW_TENANT, NEW_HOUSE, NEW_SENSOR, BARE = (UUID(int=0xD0 + number) for number in range(4))
 UNREGISTERED = "5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a"
