@@ -10,7 +10,7 @@ from ingest.model import Rejection
 from ingest.replaying import look_again
 from ingest.resolve import Resolver
 from ingest.write import DeadLetter, deadletters
-from ingest.write.letters import Replayed, replay
+from ingest.write.replay import Replayed, replay
 from tests.batches import MAX_PAYLOAD_BYTES, NOW_US
 from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_catalog
 from tests.unit.examples import default_decoder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.model import Reason
     from ingest.resolve import Catalog
     from ingest.write.copy import ConflictPolicy
-    from ingest.write.letters import LookAgain
+    from ingest.write.replay import LookAgain
 
 MAP_TOPIC = "GREENHOUSE/SARA/01"
 LABEL = f"label {SARA_01} bomba"

@@ -27,7 +27,7 @@ from ingest.operate.progress import Progress
 from ingest.replaying import look_again
 from ingest.resolve import Resolver
 from ingest.resolve.loader import read_catalog
-from ingest.write.letters import Replayed, replay
+from ingest.write.replay import Replayed, replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ingest.operate.letter_filter import LetterFilter, Summary
     from ingest.settings import Settings
-    from ingest.write.letters import LookAgain
+    from ingest.write.replay import LookAgain
 
 PAGE_LETTERS: Final = 1_000
 """Of one transaction, at most: of one reading each they take 0.1 s, for which they are locked."""

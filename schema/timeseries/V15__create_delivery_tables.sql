@@ -68,7 +68,8 @@ comment on table iot.ingest_dead_letters is
 comment on column iot.ingest_dead_letters.dead_letter_id is 'Key.';
 comment on column iot.ingest_dead_letters.received_at is
     'Receipt time of the message; replay takes it as the time of its readings.';
-comment on column iot.ingest_dead_letters.recorded_at is 'When this row was written.';
+comment on column iot.ingest_dead_letters.recorded_at is
+    'When this row was last written: with its batch, or by a replay that shortened it.';
 comment on column iot.ingest_dead_letters.client_id is 'MQTT session that received it.';
 comment on column iot.ingest_dead_letters.topic is 'Topic it was published to.';
 comment on column iot.ingest_dead_letters.payload is

@@ -14,6 +14,7 @@ from ingest.model import CutPayload
 from ingest.write import letters
 from ingest.write.copy import copy_straight, pack
 from ingest.write.late import LATE_AFTER_US
+from ingest.write.replay import replay
 from tests.batches import NOW_US, row, stored
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.letters import LABEL, MAP_TOPIC, left, letter, replay_all, store, under
@@ -168,7 +169,7 @@ async def test_old_letters_land_at_their_time_and_are_noted_late(iot: asyncpg.Co
 async def test_what_was_cut_is_passed_over(iot: asyncpg.Connection) -> None:
     cut = letter({}, ("", "too_large"))._replace(payload=CutPayload.of(b'{"BOMBA": 1}' * 1000))
     numbers = await store(iot, cut)
-    replayed, rest = await letters.replay(
+    replayed, rest = await replay(
         iot, [*numbers, 999], under(LABELLED), policy="dead_letter", max_rows=10, now_us=NOW_US
     )
     assert (replayed.letters, rest) == (0, [])
@@ -187,7 +188,7 @@ async def test_a_transaction_has_its_bounds(iot: asyncpg.Connection, monkeypatch
     done = []
     rest = numbers
     while rest:
-        replayed, rest = await letters.replay(
+        replayed, rest = await replay(
             iot, rest, under(LABELLED), policy="dead_letter", max_rows=2, now_us=NOW_US
         )
         done.append(replayed.written)

@@ -13,7 +13,7 @@ import pytest
 from ingest.errors import Unavailable
 from ingest.settings import WriteSettings
 from ingest.write import letters
-from ingest.write.letters import Replayed
+from ingest.write.replay import Replayed, replay
 from tests.batches import NOW_US, stored
 from tests.letters import letter, replay_all, store, under
 from tests.servers import free_port
@@ -105,7 +105,7 @@ async def test_several_at_once_share_the_work(postgres_dsn: str, connection: Con
         while rest:
             page, rest = rest[:50], rest[50:]
             while page:
-                replayed, page = await letters.replay(
+                replayed, page = await replay(
                     on, page, under(LABELLED), policy="dead_letter", max_rows=20, now_us=NOW_US
                 )
                 done.add(replayed)

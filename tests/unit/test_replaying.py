@@ -21,7 +21,7 @@ from tests.unit.examples import default_decoder
 if TYPE_CHECKING:
     from ingest.model import Reason
     from ingest.resolve import Catalog
-    from ingest.write.letters import LookedAt
+    from ingest.write.replay import LookedAt
 
 DAY_US = 86_400_000_000
 BATCH_TOPIC = f"greenhouse/{SARA_01}/readings"
