@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES: Final = 10_000
-"""Names kept, 2 MB of them; an installation that lacks more has another problem first."""
+"""Names kept, 2 MB of them. The first look reads all that are missing: 0.4 s for 500 000 letters; the next ones
+read those of late, under 1 ms."""
 PAGE_LETTERS: Final = 200
 MAX_ROWS: Final = 2_000
-"""Of one transaction: 50 ms, for which it may hold up a commit that brings the same reading."""
+"""Of one transaction: 20 ms with messages of one reading, for which it may hold up a commit that brings the
+same one; 9 000 letters a second on two cores."""
 OVERLAP: Final = timedelta(minutes=10)
 """Names are read again this far back: letters become visible at the COMMIT of a batch, not when it began."""
 RETRY_S: Final = 30.0
