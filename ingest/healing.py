@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES: Final = 10_000
-"""Names kept, 2 MB of them. The first look reads all that are missing: 0.4 s for 500 000 letters; the next ones
-read those of late, under 1 ms."""
+"""Names kept, 2 MB of them. The first look reads all that are missing: 0.4 s for 500 000 letters; the next
+ones read those of late, under 1 ms."""
 PAGE_LETTERS: Final = 200
 MAX_ROWS: Final = 2_000
 """Of one transaction: 20 ms with messages of one reading, for which it may hold up a commit that brings the
@@ -99,7 +99,7 @@ class Healer:
             async with letters.connected(
                 self._settings.dsn("timeseries"),
                 self._settings.write,
-                f"greenhouse-ingest {self._settings.broker.client_id} healing",
+                f"greenhouse-ingest healing {self._settings.broker.client_id}",
             ) as connection:
                 names, asked_at = await letters.missing_names(connection, self._read_since, MAX_NAMES)
                 if self._learn(names):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal[
     "tenant",  # a topic prefix
-    "greenhouse",  # a code or an id, of the tenant `owner` or of anybody
+    "greenhouse",  # a code or an id, of the tenant `owner`; of anybody the code exactly as written
     "greenhouse_number",  # the number of a label, of the tenant `owner`
     "only_greenhouse",  # of the tenant `owner`, called `name`: one that is active, and no second one
     "sensor_type",
@@ -65,7 +65,8 @@ def _is_tenant(catalog: Catalog, prefix: str, _: UUID | None) -> bool:
 def _is_greenhouse(catalog: Catalog, name: str, tenant_id: UUID | None) -> bool:
     greenhouse_id = parse_uuid(name)
     if greenhouse_id is None:
-        return bool(catalog.greenhouses_coded(name, tenant_id))
+        coded = catalog.greenhouses_coded(name, tenant_id)
+        return any(tenant_id is not None or greenhouse.code == name for greenhouse in coded)
     greenhouse = catalog.greenhouses.get(greenhouse_id)
     return greenhouse is not None and tenant_id in {None, greenhouse.tenant_id}
 

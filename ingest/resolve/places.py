@@ -130,12 +130,14 @@ def _require_active_tenant(tenant: Tenant) -> None:
 def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Greenhouse:
     """Find by UUID or code, among the greenhouses of *tenant*, or of all where the topic names none."""
     owner = "" if tenant is None else f" of {_named(tenant)}"
-    missing = missing_name("greenhouse", name.strip().upper(), None if tenant is None else tenant.tenant_id)
+    owner_id = None if tenant is None else tenant.tenant_id
     greenhouse_id = parse_uuid(name)
     if greenhouse_id is not None:
         greenhouse = catalog.greenhouses.get(greenhouse_id)
         if greenhouse is None or (tenant is not None and greenhouse.tenant_id != tenant.tenant_id):
-            raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the id {greenhouse_id}", missing)
+            detail = f"no greenhouse{owner} has the id {greenhouse_id}"
+            missing = missing_name("greenhouse", str(greenhouse_id), owner_id)
+            raise Refused("unknown_greenhouse", detail, missing)
         return greenhouse
     coded = catalog.greenhouses_coded(name, None if tenant is None else tenant.tenant_id)
     if tenant is None:
@@ -143,6 +145,7 @@ def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Gre
         # tenant must not publish into the greenhouse `A1` of another.
         coded = tuple(greenhouse for greenhouse in coded if greenhouse.code == name)
     if not coded:
+        missing = missing_name("greenhouse", name if tenant is None else name.strip().upper(), owner_id)
         raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the code {quoted(name)}", missing)
     if len(coded) > 1:
         detail = (

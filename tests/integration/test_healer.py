@@ -121,7 +121,7 @@ async def test_it_waits_while_commits_have_trouble(healer: HealerUnderTest, conn
         await asyncio.sleep(2 * healing.PEACE_S)
         assert await connection.fetchval("select count(*) from iot.ingest_dead_letters") == 1
         assert await connection.fetchval(
-            "select count(*) from pg_stat_activity where application_name like '%healing'"
+            "select count(*) from pg_stat_activity where application_name like '% healing %'"
         ) == 0  # fmt: skip
         healer.trouble = False
         await until_left(connection, 0)

@@ -96,10 +96,10 @@ CURES = {
         Scope("labels", tenant="NEW"), "tenant * NEW", "TEMP", None, tenants=(TENANT,), greenhouses=(IN_USE,)
     ),
     "greenhouse of anybody by code": Cure(
-        Scope("reading", greenhouse="New-7"), "greenhouse * NEW-7", greenhouses=(HOUSE_OF_SARA,)
+        Scope("reading", greenhouse="New-7"), "greenhouse * New-7", greenhouses=(HOUSE_OF_SARA,)
     ),
     "greenhouse of anybody by id": Cure(
-        Scope("reading", greenhouse=str(NEW_HOUSE)), f"greenhouse * {str(NEW_HOUSE).upper()}",
+        Scope("reading", greenhouse=str(NEW_HOUSE)), f"greenhouse * {NEW_HOUSE}",
         greenhouses=(HOUSE_OF_SARA,),
     ),
     "greenhouse of a tenant": Cure(
@@ -161,6 +161,7 @@ def test_of_another_tenant_is_not_known() -> None:
     assert not is_known(catalog, f"greenhouse {NEW_TENANT} NEW-7")
     assert not is_known(catalog, f"greenhouse {NEW_TENANT} {NEW_HOUSE}")
     assert is_known(catalog, f"greenhouse {SARA} {NEW_HOUSE}")
+    assert not is_known(catalog, "greenhouse * NEW-7")
 
 
 def test_a_sensor_without_a_known_type_does_not_help() -> None:
