@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from ingest.cli_catalog import catalog_app
+from ingest.cli_dead_letters import dead_letters_app
 from ingest.commands.invocation import Invocation, Json, finish
 
 app = typer.Typer(
@@ -22,7 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
@@ -176,48 +176,6 @@ def normalize(
         lambda invocation: normalizing.run(
             invocation, dry_run=dry_run, rate_rows_s=rate, refresh=refresh, as_json=as_json
         ),
-    )
-
-
-@dead_letters_app.command("list")
-def dead_letters_list(
-    context: typer.Context,
-    *,
-    reason: Annotated[str | None, typer.Option(help="Only with this reject reason.")] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="Only of this topic; MQTT wildcards + and # work.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Received at or after: ISO 8601, or 30m, 12h, 7d ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Received before: as --since.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many, newest first.")] = 50,
-    as_json: Json = False,
-) -> None:
-    """List messages that lost fields, newest first."""
-    from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
-
-    finish(
-        context,
-        lambda invocation: dead_letters.list_newest(
-            invocation, reason=reason, topic=topic, since=since, until=until, limit=limit, as_json=as_json
-        ),
-    )
-
-
-@dead_letters_app.command("show")
-def dead_letters_show(
-    context: typer.Context,
-    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Its number.")],
-    *,
-    as_json: Json = False,
-) -> None:
-    """Show one message: topic, rejected fields with their reasons, payload."""
-    from ingest.commands import dead_letters  # noqa: PLC0415 (imported when called: quick --help)
-
-    finish(
-        context,
-        lambda invocation: dead_letters.show(invocation, dead_letter_id=dead_letter_id, as_json=as_json),
     )
 
 

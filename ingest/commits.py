@@ -46,16 +46,19 @@ class Committer:
         metrics: Metrics,
         repeats: Repeats,
         look_up: Callable[[frozenset[str]], Awaitable[bool]],
+        on_outdated: Callable[[], None],
     ) -> None:
         """Prepare; `run` commits. *look_up* asks the catalog once more for names it does not know.
 
-        Raises ConfigurationError when the DSN is missing.
+        *on_outdated* hears of dead letters committed while a newer catalog came. Raises ConfigurationError
+        when the DSN is missing.
         """
         self._settings = settings
         self._intake = intake
         self._metrics = metrics
         self._repeats = repeats
         self._look_up = look_up
+        self._on_outdated = on_outdated
         self.writer = Writer(
             settings.dsn("timeseries"),
             settings.write,
@@ -147,6 +150,8 @@ class Committer:
         ledger.committed(entries)
         self.link.acknowledge([entry.packet_id for entry in entries])
         self._account(batch, outcome, time.perf_counter() - started_s)
+        if self._intake.is_outdated(batch):  # a newer catalog came during the COMMIT
+            self._on_outdated()
 
     def _account(self, batch: Batch, outcome: Outcome, commit_s: float) -> None:
         counts = outcome.counts

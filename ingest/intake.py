@@ -11,13 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ingest.decode import IGNORED, Decoder
-from ingest.resolve import Resolver, missed_names
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ingest.model import Delivery
+    from ingest.resolve import Resolver
 
 _RETAIN: Final = 0x01
 
@@ -127,8 +127,7 @@ class Intake:
             decoded.rejections + resolved.rejections,
             resolved.tenant_id,
         )
-        missed = missed_names(resolved)
-        if missed:
+        if resolved.missing:
             if not batch.curable:
                 batch.catalog_version = self.resolver.catalog.version
-            batch.curable[index] = missed
+            batch.curable[index] = resolved.missing

@@ -46,11 +46,6 @@ Reason: TypeAlias = Literal[
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-CURABLE: frozenset[Reason] = frozenset(
-    {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit"}
-)
-"""Reasons that a newer catalog may remove: worth one refresh before the message is given up."""
-
 CUT_PAYLOAD_BYTES = 4096
 """How much of a payload over the limit is kept."""
 
@@ -175,3 +170,6 @@ class Resolved:
     rejections: list[Rejection] = field(default_factory=list)
     tenant_id: UUID | None = None
     """Whose message it is, where that is known; kept with a dead letter."""
+    missing: frozenset[str] = frozenset()
+    """The names that rejections lacked (`resolve.missing`): worth one refresh before the message is given
+    up, and another look whenever a newer catalog has them."""

@@ -3,6 +3,7 @@
     link      connect, resume the session, receive   -> intake (decode, resolve)
     commits   batch by batch into the database       -> PUBACKs in arrival order
     catalog   keep the snapshot fresh
+    healing   replay dead letters that lacked a name the catalog knows by now
     http      /metrics /healthz /readyz
 
 All on one event loop; only connecting to the broker has a thread. Nothing is acknowledged before
@@ -22,6 +23,7 @@ import structlog
 from ingest.commits import Committer
 from ingest.decode import Decoder, Routes
 from ingest.errors import DatabaseFault
+from ingest.healing import Healer
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.observe.http import Health, HttpServer
@@ -70,11 +72,20 @@ class Worker:
         self._metrics = Metrics()
         self._rules = LabelRules(settings.label_rule)
         self._loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, self._on_catalog)
+        decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
         self._intake = Intake(
-            Decoder(Routes(settings.route, settings.decode.ignore), settings.decode),
+            decoder,
             self._resolver_for(Catalog.build()),
             ignore_retained=settings.decode.ignore_retained,
             max_batch_rows=settings.write.max_batch_rows,
+        )
+        self._healer = Healer(
+            settings,
+            decoder,
+            lambda: self._resolver_for(self._intake.resolver.catalog),
+            in_trouble=lambda: bool(self._commits.troubles()),
+            on_healed=self._metrics.healed,
+            on_fault=lambda fault, wait_s: self._commits.tell_fault("healing_failed", fault, wait_s),
         )
         self._commits = Committer(
             settings,
@@ -82,6 +93,7 @@ class Worker:
             metrics=self._metrics,
             repeats=Repeats(_REPEAT_INTERVAL_S),
             look_up=self._loader.refresh_on_miss,
+            on_outdated=self._healer.look,
         )
         self._catalog_loaded = asyncio.Event()
         self._catalog_changed = asyncio.Event()
@@ -97,6 +109,7 @@ class Worker:
             self._receive(),
             self._commits.run(),
             self._mirror_catalog(),
+            self._healer.run(),
             self._commits.probe(),
             self._commits.log_progress(),
         )
@@ -179,6 +192,7 @@ class Worker:
         self._catalog_changed.set()
         if catalog.counts()["sensor_types"]:
             self._catalog_loaded.set()
+            self._healer.look()
         else:
             log.error("catalog_empty", action="run `ingest schema migrate`: no sensor type is known")
 

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ingest.commands.report import print_json, print_line, print_table
-from ingest.errors import ConfigurationError
-from ingest.model import REASONS
 from ingest.operate.dead_letters import list_dead_letters, show_dead_letter
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ingest.commands.invocation import Invocation
-    from ingest.model import Reason
-    from ingest.operate.dead_letters import DeadLetterMessage
+    from ingest.commands.letter_options import LetterOptions
+    from ingest.operate.dead_letters import DeadLetterLine, DeadLetterMessage
 
 HEX_BYTES_A_LINE = 32
 
-_DURATION = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-
-def list_newest(
-    invocation: Invocation,
-    *,
-    reason: str | None,
-    topic: str | None,
-    since: str | None,
-    until: str | None,
-    limit: int,
-    as_json: bool,
-) -> int:
+def list_newest(invocation: Invocation, options: LetterOptions, *, limit: int, as_json: bool) -> int:
     """Print the newest *limit* dead letters that fit."""
-    now = datetime.now(UTC)
-    known_reason = _known_reason(reason)
-    dsn = invocation.settings("timeseries").dsn("timeseries")
-    # One more than asked for tells whether there are more.
-    found = asyncio.run(
-        list_dead_letters(
-            dsn,
-            reason=known_reason,
-            topic=topic,
-            since=None if since is None else moment(since, now, "--since"),
-            until=None if until is None else moment(until, now, "--until"),
-            limit=limit + 1,
+    settings = options.settings(invocation, "timeseries")
+
+    async def work() -> list[DeadLetterLine]:
+        # One more than asked for tells whether there are more.
+        return await list_dead_letters(
+            settings.dsn("timeseries"), await options.settled(settings), limit=limit + 1
         )
-    )
+
+    found = asyncio.run(work())
     lines, more = found[:limit], len(found) > limit
     if as_json:
         letters = [
@@ -101,26 +83,6 @@ def show(invocation: Invocation, *, dead_letter_id: int, as_json: bool) -> int:
     print_line(f"payload{f' (its first {len(letter.payload)} bytes)' if cut else ''}, {encoding}:")
     print_line(text)
     return 0
-
-
-def moment(text: str, now: datetime, option: str) -> datetime:
-    """Read ISO 8601 (naive is UTC), or a time before *now*: 30m, 12h, 7d. Raises ConfigurationError."""
-    if duration := _DURATION.fullmatch(text):
-        return now - timedelta(seconds=int(duration[1]) * _SECONDS[duration[2]])
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError([f"{option}: {text!r} is neither ISO 8601 nor like 30m, 12h, 7d"]) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _known_reason(reason: str | None) -> Reason | None:
-    for known in REASONS:
-        if reason == known:
-            return known
-    if reason is None:
-        return None
-    raise ConfigurationError([f"--reason: {reason!r} is none of {', '.join(REASONS)}"])
 
 
 def _payload(payload: bytes) -> tuple[str, str]:

@@ -1,39 +1,21 @@
 """`ingest normalize`: gives legacy rows their ids, shows how far it is, and says what it could not do.
 
-Owns the progress bar (on stderr, on a terminal only), the first Ctrl-C (finish the batch, then stop) and
-the exit code: 0 every row has its ids, 1 rows remain without, 130 interrupted.
+Owns the exit code: 0 every row has its ids, 1 rows remain without, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.operate.normalize import normalize, recompute_noted_hours
 from ingest.operate.normalize_legacy import drop_legacy_columns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
     from ingest.commands.invocation import Invocation
-    from ingest.operate.normalize import Progress as Step
     from ingest.operate.normalize_report import Report
 
 
@@ -44,8 +26,8 @@ def run(
     settings = invocation.settings("metadata", "timeseries")
 
     async def work() -> tuple[Report, int]:
-        async with _first_interrupt() as stop:
-            with _progress_bar() as on_progress:
+        async with first_interrupt() as stop:
+            with progress_bar() as on_progress:
                 report = await normalize(
                     settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
                 )
@@ -119,55 +101,3 @@ def _print(report: Report) -> None:
 
 def _minute(moment: object) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-@contextlib.asynccontextmanager
-async def _first_interrupt() -> AsyncIterator[asyncio.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        remark("stopping after this batch; once more ends it at once (nothing committed is lost)")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-class _RowsPerSecond(ProgressColumn):
-    """How fast it goes at the moment."""
-
-    def render(self, task: Task) -> Text:
-        """Show rows a second, nothing before the first batch."""
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-
-@contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[Step], None]]:
-    """Show a bar on stderr where that is a terminal; give what moves it."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RowsPerSecond(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        rows = bar.add_task("looking", total=None)
-
-        def show(step: Step) -> None:
-            bar.update(rows, description=step.doing, completed=step.done, total=step.total)
-
-        yield show

@@ -89,6 +89,13 @@ CATALOGUE: tuple[MetricDef, ...] = (
         REASONS,
     ),
     MetricDef(
+        "ingest_healed_readings_total",
+        "counter",
+        "readings",
+        "Rejected readings stored later, once the catalog knew the name they lacked; in no ledger.",
+        "A name was registered long after its gateway began to send.",
+    ),
+    MetricDef(
         "ingest_batches_total",
         "counter",
         "batches",
@@ -225,6 +232,10 @@ class Metrics:
         """Add rejected readings by reason."""
         for reason, count in counts.items():
             self._counters["ingest_rejections_total"].labels(reason=reason).inc(count)
+
+    def healed(self, count: int) -> None:
+        """Add *count* rejected readings that were stored later."""
+        self._counters["ingest_healed_readings_total"].inc(count)
 
     def batch(self, result: BatchResult, *, rows: int = 0, commit_s: float = 0.0, at_s: float = 0.0) -> None:
         """Count one attempt at a batch; the rest (*at_s*: s since 1970 UTC) belongs to committed ones."""

@@ -40,6 +40,10 @@ END_SQL = """
 """
 
 
+class Stopped(asyncio.CancelledError):
+    """Raised in the body of `recorded` to end its row as CANCELLED; the caller catches it again."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What an operation did so far, in records; the caller counts."""

@@ -1,13 +1,13 @@
 """Dead letters for people: which messages lost fields, why, and what they looked like.
 
-Reads `iot.ingest_dead_letters` only; the worker writes it (write/deadletters.py). Runs in the
-operator's command on a connection of its own, in one read-only statement each.
+Reads `iot.ingest_dead_letters` only; the worker writes it (write/deadletters.py), replay_letters.py and
+purge_letters.py work it off. Runs in the operator's command on a connection of its own, in one read-only
+statement each.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ import asyncpg
 
 from ingest.addresses import without_passwords
 from ingest.errors import CheckFailed, DatabaseFault, Misconfigured, Unavailable
+from ingest.operate.letter_filter import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
     from uuid import UUID
 
-    from ingest.model import Reason
+    from ingest.operate.letter_filter import LetterFilter
 
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 60.0
@@ -39,14 +40,9 @@ _LIST = """
         reasons,
         rejected_count
     from iot.ingest_dead_letters
-    where ($1::text is null or reasons @> array[$1::text])
-      and ($2::text is null or topic = $2)
-      and ($3::text is null or topic ~ $3)
-      and ($4::timestamptz is null or received_at >= $4)
-      and ($5::timestamptz is null or received_at < $5)
-    order by received_at desc, dead_letter_id desc
-    limit $6
 """
+_NEWEST_FIRST = "order by received_at desc, dead_letter_id desc limit $8"
+_LIST_SQL = _LIST + CONDITIONS + _NEWEST_FIRST
 
 _SHOW = """
     select
@@ -97,24 +93,13 @@ class DeadLetterMessage:
     """Each {"field", "reason", "detail"}."""
 
 
-async def list_dead_letters(
-    dsn: str,
-    *,
-    reason: Reason | None = None,
-    topic: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int,
-) -> list[DeadLetterLine]:
-    """Return the newest *limit* messages that fit every condition given; *topic* may be an MQTT filter.
+async def list_dead_letters(dsn: str, wanted: LetterFilter, *, limit: int) -> list[DeadLetterLine]:
+    """Return the newest *limit* messages that fit.
 
     Raises Unavailable, Misconfigured or another DatabaseFault.
     """
-    wildcard = topic is not None and bool(re.search(r"[+#]", topic))
-    pattern = topic_pattern(topic) if topic is not None and wildcard else None
-    exact = None if wildcard else topic
     async with _connected(dsn) as connection:
-        records = await connection.fetch(_LIST, reason, exact, pattern, since, until, limit)
+        records = await connection.fetch(_LIST_SQL, *wanted.arguments(), limit)
     return [DeadLetterLine(**dict(record)) for record in records]
 
 
@@ -125,15 +110,6 @@ async def show_dead_letter(dsn: str, dead_letter_id: int) -> DeadLetterMessage:
     if record is None:
         raise CheckFailed(f"dead letter {dead_letter_id} does not exist: see `ingest dead-letters list`")
     return DeadLetterMessage(**{**dict(record), "rejected": json.loads(record["rejected"])})
-
-
-def topic_pattern(topic_filter: str) -> str:
-    """Return PostgreSQL's regular expression for an MQTT filter; `a/#` matches its parent `a` too."""
-    levels = topic_filter.split("/")
-    parts = ["[^/]*" if level == "+" else re.sub(r"([^0-9A-Za-z_])", r"\\\1", level) for level in levels]
-    if levels[-1] == "#":
-        return f"^{'/'.join(parts[:-1])}(/.*)?$" if len(levels) > 1 else "^.*$"
-    return f"^{'/'.join(parts)}$"
 
 
 @asynccontextmanager

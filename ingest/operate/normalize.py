@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ingest.errors import CheckFailed
 from ingest.migrate import Database
@@ -23,7 +23,8 @@ from ingest.operate.bulk_operations import recorded
 from ingest.operate.normalize_chunks import ChunkNormalizer, Pace, list_chunks, take_census
 from ingest.operate.normalize_report import Report
 from ingest.operate.normalize_run import claim, translated
-from ingest.resolve.loader import CatalogLoader
+from ingest.operate.progress import Progress
+from ingest.resolve.loader import read_catalog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,18 +32,9 @@ if TYPE_CHECKING:
     from ingest.migration_connection import Connection
     from ingest.operate.normalize_chunks import Chunk
     from ingest.operate.normalize_names import Counted
-    from ingest.resolve.catalog import Catalog
     from ingest.settings import Settings
 
 TARGET = "iot.sensor_readings"
-
-
-class Progress(NamedTuple):
-    """Where a run is: the chunk, and rows done of those there are (in the survey, chunks of chunks)."""
-
-    doing: str
-    done: int
-    total: int
 
 
 @dataclass(slots=True)
@@ -79,7 +71,7 @@ async def normalize(
     report = Report(dry_run=dry_run)
     pace = Pace(rate_rows_s, stop or asyncio.Event())
     with translated("normalize iot.sensor_readings"):
-        catalog = await _read_catalog(settings)
+        catalog = await read_catalog(settings.dsn("metadata"), settings.resolve)
         async with connected(settings.dsn("timeseries"), Database.TIMESERIES) as connection:
             await claim(connection)
             survey = await _survey(connection, pace, on_progress)
@@ -120,14 +112,6 @@ async def recompute_noted_hours(
                 if left >= before:
                     break
             return left
-
-
-async def _read_catalog(settings: Settings) -> Catalog:
-    loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, lambda _: None)
-    try:
-        return await loader.load()
-    finally:
-        await loader.close()
 
 
 async def _survey(

@@ -4,6 +4,7 @@
     catalog         immutable snapshot of the metadata database and its lookups
     places, series  which greenhouse and which sensor a reading belongs to, or why none
     stored_metadata the JSON text of a row's jsonb column
+    missing         the names a refusal lacked, and whether a catalog has them by now
     resolver        the cached path every message takes
     loader          the only part with a database: reads snapshots, listens for changes
 
@@ -12,6 +13,7 @@ that a dry run needs no database driver.
 """
 
 from ingest.resolve.catalog import Catalog
-from ingest.resolve.resolver import Resolver, missed_names
+from ingest.resolve.missing import is_known
+from ingest.resolve.resolver import Resolver
 
-__all__ = ["Catalog", "Resolver", "missed_names"]
+__all__ = ["Catalog", "Resolver", "is_known"]

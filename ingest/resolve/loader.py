@@ -257,6 +257,15 @@ class CatalogLoader:
             self._connection = None
 
 
+async def read_catalog(dsn: str, settings: ResolveSettings) -> Catalog:
+    """Read one snapshot, for a command. Raises as `CatalogLoader.load`."""
+    loader = CatalogLoader(dsn, settings, lambda _: None)
+    try:
+        return await loader.load()
+    finally:
+        await loader.close()
+
+
 def catalog_of_records(  # noqa: PLR0917 (one table each, in the order they are read)
     units: Sequence[asyncpg.Record],
     sensor_types: Sequence[asyncpg.Record],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.errors import IngestError
 from ingest.labels import greenhouse_number
+from ingest.resolve.missing import missing_name
 from ingest.resolve.names import parse_uuid, quoted
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 class Refused(IngestError):
     """A reading stays behind. Raised inside this package only: the resolver turns it into a rejection."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep the dead letter's *reason* and *detail*."""
+    def __init__(self, reason: Reason, detail: str, missing: str | None = None) -> None:
+        """Keep the dead letter's *reason* and *detail*, and the `missing_name` that would cure it."""
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.missing = missing
 
 
 class Place(NamedTuple):
@@ -72,7 +74,10 @@ def greenhouse_of_label(catalog: Catalog, place: Place, label: str) -> Greenhous
     numbered = catalog.greenhouses_numbered(number, tenant.tenant_id)
     if len(numbered) != 1:
         count = len(numbered) or "no"
-        raise Refused("ambiguous_greenhouse", f"{said}, and {_named(tenant)} has {count} of that code")
+        missing = None if numbered else missing_name("greenhouse_number", number, tenant.tenant_id)
+        raise Refused(
+            "ambiguous_greenhouse", f"{said}, and {_named(tenant)} has {count} of that code", missing
+        )
     if place.greenhouse is not None and numbered[0] != place.greenhouse:
         raise Refused("ambiguous_greenhouse", f"{said}, its topic {quoted(place.greenhouse.code)}")
     return require_active(numbered[0])
@@ -86,9 +91,12 @@ def greenhouse_of_place(catalog: Catalog, place: Place) -> Greenhouse:
         raise Refused("ambiguous_greenhouse", "neither topic nor label names a greenhouse")
     active = [house for house in catalog.greenhouses_of(place.tenant.tenant_id) if house.is_active]
     if len(active) != 1:
-        owner = _named(place.tenant)
-        detail = f"neither topic nor label names one of the {len(active)} active greenhouses of {owner}"
-        raise Refused("ambiguous_greenhouse", detail)
+        tenant = place.tenant
+        detail = (
+            f"neither topic nor label names one of the {len(active)} active greenhouses of {_named(tenant)}"
+        )
+        missing = missing_name("only_greenhouse", tenant.prefix or tenant.name, tenant.tenant_id)
+        raise Refused("ambiguous_greenhouse", detail, missing)
     return active[0]
 
 
@@ -106,7 +114,11 @@ def _tenant_named(catalog: Catalog, scope: Scope) -> Tenant | None:
         return None
     tenant = catalog.tenant_prefixed(scope.tenant)
     if tenant is None:
-        raise Refused("unknown_tenant", f"no tenant has the topic prefix {quoted(scope.tenant)}")
+        raise Refused(
+            "unknown_tenant",
+            f"no tenant has the topic prefix {quoted(scope.tenant)}",
+            missing_name("tenant", scope.tenant),
+        )
     return tenant
 
 
@@ -118,11 +130,14 @@ def _require_active_tenant(tenant: Tenant) -> None:
 def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Greenhouse:
     """Find by UUID or code, among the greenhouses of *tenant*, or of all where the topic names none."""
     owner = "" if tenant is None else f" of {_named(tenant)}"
+    owner_id = None if tenant is None else tenant.tenant_id
     greenhouse_id = parse_uuid(name)
     if greenhouse_id is not None:
         greenhouse = catalog.greenhouses.get(greenhouse_id)
         if greenhouse is None or (tenant is not None and greenhouse.tenant_id != tenant.tenant_id):
-            raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the id {greenhouse_id}")
+            detail = f"no greenhouse{owner} has the id {greenhouse_id}"
+            missing = missing_name("greenhouse", str(greenhouse_id), owner_id)
+            raise Refused("unknown_greenhouse", detail, missing)
         return greenhouse
     coded = catalog.greenhouses_coded(name, None if tenant is None else tenant.tenant_id)
     if tenant is None:
@@ -130,7 +145,8 @@ def _greenhouse_named(catalog: Catalog, tenant: Tenant | None, name: str) -> Gre
         # tenant must not publish into the greenhouse `A1` of another.
         coded = tuple(greenhouse for greenhouse in coded if greenhouse.code == name)
     if not coded:
-        raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the code {quoted(name)}")
+        missing = missing_name("greenhouse", name if tenant is None else name.strip().upper(), owner_id)
+        raise Refused("unknown_greenhouse", f"no greenhouse{owner} has the code {quoted(name)}", missing)
     if len(coded) > 1:
         detail = (
             f"{len(coded)} greenhouses{owner} have the code {quoted(name)}; publish under the UUID of one"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from ingest.model import CURABLE, Decoded, Reading, Reason, Rejection, Resolved, Row, Scope, Series
+from ingest.model import Decoded, Reading, Reason, Rejection, Resolved, Row, Scope, Series
 from ingest.resolve.names import quoted
 from ingest.resolve.places import Place, Refused, place_of
 from ingest.resolve.series import series_of_label, series_of_reading
@@ -28,6 +28,7 @@ CHARS_OF_ONE_NAME = 64
 CACHED_NAME_CHARS = 400
 """Longer names are resolved each time: a cache of payload-sized keys would have no bound in bytes."""
 
+_NOTHING: frozenset[str] = frozenset()
 _new = tuple.__new__
 """`_new(Row, (...))` makes a Row without its generated `__new__`: 0.15 µs, not 0.39 (CPython 3.11)."""
 
@@ -37,6 +38,8 @@ class _Refusal(NamedTuple):
 
     reason: Reason
     detail: str
+    missing: str | None = None
+    """What a newer catalog may know: see `missing_name`."""
 
 
 _Known: TypeAlias = tuple[Series, float, float, int, bytes | None]
@@ -86,6 +89,7 @@ class Resolver:
         known_names = topic.known
         rows: list[Row] = []
         rejections: list[Rejection] = []
+        missing: list[str | None] = []
         taken: set[tuple[int, int]] | None = set() if len(readings) > 1 else None
         for reading in readings:
             field, sensor, sensor_type, unit, value, time_us, metadata = reading
@@ -93,14 +97,15 @@ class Resolver:
             if known is None:
                 found = self._look_up(scope, topic, (sensor, sensor_type, unit))
                 if isinstance(found, _Refusal):
-                    rejections.append(Rejection(field, *found))
+                    rejections.append(Rejection(field, found.reason, found.detail))
+                    missing.append(found.missing)
                     continue
                 known = found
             series, minimum, maximum, slot, stored = known
             if metadata is not None or not minimum <= value <= maximum:
                 settled = self._settle(reading, series, stored)
                 if isinstance(settled, _Refusal):
-                    rejections.append(Rejection(field, *settled))
+                    rejections.append(Rejection(field, settled.reason, settled.detail))
                     continue
                 stored = settled
             if taken is not None:
@@ -110,7 +115,9 @@ class Resolver:
                     continue
                 taken.add(key)
             rows.append(_new(Row, (series, time_us, value, stored, field)))
-        return Resolved(rows, rejections, topic.tenant_id)
+        return Resolved(
+            rows, rejections, topic.tenant_id, frozenset(filter(None, missing)) if missing else _NOTHING
+        )
 
     def _enter(self, scope: Scope) -> _Topic:
         topic = _Topic(place_of(self.catalog, scope))
@@ -141,7 +148,7 @@ class Resolver:
         try:
             known = self._known(scope, topic, names)
         except Refused as fault:
-            refused = _Refusal(fault.reason, fault.detail)
+            refused = _Refusal(fault.reason, fault.detail, fault.missing)
             if cacheable:
                 topic.refused[names] = refused
             return refused
@@ -153,7 +160,7 @@ class Resolver:
         sensor, sensor_type, unit = names
         place = topic.place
         if place.refusal is not None:
-            raise Refused(place.refusal.reason, place.refusal.detail)
+            raise Refused(place.refusal.reason, place.refusal.detail, place.refusal.missing)
         if scope.format == "labels":
             series = series_of_label(self.catalog, self._rules, place, sensor or "")
         else:
@@ -188,15 +195,3 @@ def _collision(reading: Reading) -> Rejection:
     sensor = "" if reading.sensor is None else f" ({quoted(reading.sensor)})"
     detail = f"an earlier reading of this message has the same sensor{sensor}, type and time"
     return Rejection(reading.field, "key_collision", detail)
-
-
-def missed_names(resolved: Resolved) -> frozenset[str]:
-    """Give what a newer catalog might know, in the form `CatalogLoader.refresh_on_miss` remembers.
-
-    Each is `reason: detail` of a curable rejection: equal for equal names of equal topics.
-    """
-    return frozenset(
-        f"{rejection.reason}: {rejection.detail}"
-        for rejection in resolved.rejections
-        if rejection.reason in CURABLE
-    )

@@ -9,8 +9,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingest.labels import normalise_label
 from ingest.model import Series
-from ingest.resolve.names import derived_sensor_id, parse_uuid, quoted, unstorable
+from ingest.resolve.missing import missing_name
+from ingest.resolve.names import (
+    derived_sensor_id,
+    parse_uuid,
+    quoted,
+    sensor_type_key,
+    unit_key,
+    unstorable,
+)
 from ingest.resolve.places import Refused, greenhouse_of_label, greenhouse_of_place, require_active
 from ingest.resolve.units import ANY_UNIT_TYPES, converted, quantity
 
@@ -42,11 +51,11 @@ def series_of_label(catalog: Catalog, rules: LabelRules, place: Place, label: st
     rule = rules.match(label)
     if rule is None:
         detail = f"label {quoted(label)} is not registered and no label rule matches it"
-        raise Refused("unknown_sensor_type", detail)
+        raise Refused("unknown_sensor_type", detail, _missing_label(place, label))
     named = catalog.sensor_type_named(rule.sensor_type)
     if named is None:
         detail = f"the label rule of {quoted(label)} names {quoted(rule.sensor_type)}, no known sensor type"
-        raise Refused("unknown_sensor_type", detail)
+        raise Refused("unknown_sensor_type", detail, _missing_type(rule.sensor_type))
     greenhouse = greenhouse_of_label(catalog, place, label)
     identity = _derived(catalog, greenhouse, label, {"label": label})
     if identity.registered is not None:  # registered under this id without its label: what it says, holds
@@ -94,7 +103,8 @@ def _named_type(catalog: Catalog, topic_name: str | None, own_name: str | None) 
             continue
         sensor_type = catalog.sensor_type_named(name)
         if sensor_type is None:
-            raise Refused("unknown_sensor_type", f"no sensor type or alias is called {quoted(name)}")
+            detail = f"no sensor type or alias is called {quoted(name)}"
+            raise Refused("unknown_sensor_type", detail, _missing_type(name))
         types.append(sensor_type)
     if types and types[0] != types[-1]:
         detail = f"the payload says {quoted(own_name or '')}, its topic {quoted(topic_name or '')}"
@@ -171,7 +181,7 @@ def _series(
     greenhouse = require_active(identity.greenhouse)
     if registered is not None and not registered.is_active:
         raise Refused("inactive", f"sensor {quoted(registered.code)} is switched off in the catalog")
-    sensor_type = _settled_type(catalog, registered, named)
+    sensor_type = _settled_type(catalog, identity, named)
     unit = _settled_unit(catalog, registered, sensor_type, unit_name)
     minimum, maximum = _limits(catalog, sensor_type, unit, rule)
     return Series(
@@ -186,17 +196,19 @@ def _series(
     )
 
 
-def _settled_type(catalog: Catalog, registered: Sensor | None, named: SensorType | None) -> SensorType:
+def _settled_type(catalog: Catalog, identity: Identity, named: SensorType | None) -> SensorType:
     """Take the registered type, which the reading's must equal; else the reading's."""
+    registered = identity.registered
     if registered is None or not (registered.sensor_type or "").strip():
         if named is None:
-            raise Refused("unknown_sensor_type", "neither topic nor payload names a sensor type")
+            detail = "neither topic nor payload names a sensor type"
+            raise Refused("unknown_sensor_type", detail, _missing_sensor(identity))
         return named
     own = _registered_type(catalog, registered)
     if own is None:
         written = quoted(registered.sensor_type or "")
         detail = f"sensor {quoted(registered.code)} is registered as {written}, no known sensor type"
-        raise Refused("unknown_sensor_type", detail)
+        raise Refused("unknown_sensor_type", detail, _missing_type(registered.sensor_type or ""))
     if named is not None and named != own:
         raise _other_type(registered, named)
     return own
@@ -213,7 +225,8 @@ def _settled_unit(
         return default
     unit = catalog.unit_named(name)
     if unit is None:
-        raise Refused("unknown_unit", f"no unit or alias is called {quoted(name)}")
+        missing = missing_name("unit", unit_key(name))
+        raise Refused("unknown_unit", f"no unit or alias is called {quoted(name)}", missing)
     if not unit_fits(catalog, sensor_type, unit):
         detail = f"{quoted(name)} does not measure {sensor_type.name}, whose unit is {default.symbol}"
         raise Refused("unit_mismatch", detail)
@@ -251,3 +264,23 @@ def _other_type(registered: Sensor, named: SensorType) -> Refused:
     return Refused(
         "type_mismatch", f"sensor {quoted(registered.code)} is registered as {own}, not {named.name}"
     )
+
+
+def _missing_type(name: str) -> str | None:
+    return missing_name("sensor_type", sensor_type_key(name))
+
+
+def _missing_label(place: Place, label: str) -> str | None:
+    if place.greenhouse is not None:
+        return missing_name("label", normalise_label(label), place.greenhouse.greenhouse_id)
+    return (
+        None
+        if place.tenant is None
+        else missing_name("label", normalise_label(label), place.tenant.tenant_id)
+    )
+
+
+def _missing_sensor(identity: Identity) -> str | None:
+    """Name a sensor whose type nobody says: registered with one, its readings have it."""
+    name = (identity.origin or {}).get("device_code", str(identity.sensor_id))
+    return missing_name("sensor", name, identity.greenhouse.greenhouse_id)

@@ -31,6 +31,8 @@ class DeadLetter(NamedTuple):
     payload: bytes
     tenant_id: UUID | None
     rejections: tuple[Rejection, ...]
+    missing: frozenset[str] = frozenset()
+    """The names the catalog lacked: a newer one that has them heals it."""
 
 
 @dataclass(slots=True)
@@ -138,6 +140,7 @@ class Batch:
                 self.deliveries[index].payload,
                 self.tenants.get(index),
                 tuple(rejections),
+                self.curable.get(index, frozenset()),
             )
             for index, rejections in sorted(lost.items())
         ]

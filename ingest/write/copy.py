@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import asyncpg
 
 from ingest.errors import Poison
+from ingest.model import Rejection
 from ingest.write.retry import translate
 
 if TYPE_CHECKING:
@@ -180,6 +181,29 @@ async def insert_staged(
         found = await connection.fetch(_FIND_CONFLICTS, earliest, latest)
         conflicts = [Conflict(*record) for record in found]
     return Inserted(written, len(packed) - written - len(conflicts), conflicts)
+
+
+async def insert_new(
+    connection: asyncpg.Connection, rows: Sequence[Row], packed: Sequence[bytes], policy: ConflictPolicy
+) -> tuple[Inserted, dict[int, Rejection]]:
+    """Insert what is new of *rows*, given *packed* too, inside the caller's transaction.
+
+    Gives what became of them and, by row number, the rejection of each that only the database could refuse.
+    """
+    inserted, faults = await insert_bisecting(connection, packed, policy)
+    refused = {
+        number: Rejection(rows[number].field, "database_refused", str(fault))
+        for number, fault in faults.items()
+    }
+    for conflict in inserted.conflicts:
+        row = rows[conflict.row]
+        refused[conflict.row] = Rejection(
+            row.field,
+            "conflicting_value",
+            f"{row.value!r} (unit {row.series.unit_id}) arrived where {conflict.stored_value!r} "
+            f"(unit {conflict.stored_unit_id}) is stored",
+        )
+    return inserted, refused
 
 
 async def insert_bisecting(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from ingest.model import Reason, Rejection
     from ingest.write.batch import DeadLetter
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -35,7 +36,10 @@ _COLUMNS: Final = (
     "rejected",
     "reasons",
     "rejected_count",
+    "missing",
 )
+MAX_MISSING: Final = 100
+"""Names kept of one message: those of any gateway seen fit; 10 000 invented ones would fill the index."""
 
 
 async def store(
@@ -62,10 +66,6 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
     cut: CutPayload | None = None
     if isinstance(payload, CutPayload) or len(payload) > max_payload_bytes:
         payload = cut = CutPayload.of(payload)
-    rejected = [
-        {"field": storable(field), "reason": reason, "detail": storable(detail)}
-        for field, reason, detail in letter.rejections
-    ]
     return (
         _EPOCH + timedelta(microseconds=letter.receipt_us),
         storable(client_id),
@@ -74,10 +74,27 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
         len(payload) if cut is None else cut.total_bytes,
         None if cut is None else cut.sha256,
         letter.tenant_id,
-        orjson.dumps(rejected).decode(),
-        sorted({rejection.reason for rejection in letter.rejections}),
-        len(letter.rejections),
+        *what_is_rejected(letter.rejections),
+        names_kept(letter.missing),
     )
+
+
+def what_is_rejected(rejections: Sequence[Rejection]) -> tuple[str, list[Reason], int]:
+    """Give the columns rejected (JSON text), reasons and rejected_count."""
+    rejected = [
+        {"field": storable(field), "reason": reason, "detail": storable(detail)}
+        for field, reason, detail in rejections
+    ]
+    return (
+        orjson.dumps(rejected).decode(),
+        sorted({rejection.reason for rejection in rejections}),
+        len(rejections),
+    )
+
+
+def names_kept(missing: frozenset[str]) -> list[str] | None:
+    """Give the column missing: None where nothing is, so that the index has no entry for it."""
+    return sorted(missing)[:MAX_MISSING] or None
 
 
 def storable(text: str) -> str:

@@ -15,20 +15,15 @@ from uuid import uuid4
 import asyncpg
 
 from ingest.errors import DatabaseFault, Poison
-from ingest.model import Rejection
 from ingest.write import deadletters, journal, late, mirrors
-from ingest.write.copy import (
-    Inserted,
-    copy_straight,
-    insert_bisecting,
-    pack,
-)
+from ingest.write.copy import Inserted, copy_straight, insert_new, pack
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
+    from ingest.model import Rejection
     from ingest.settings import WriteSettings
     from ingest.write.batch import Batch, Counts
 
@@ -271,18 +266,4 @@ class Writer:
         if not staged:
             await copy_straight(connection, packed)
             return Inserted(len(packed), 0, []), {}
-        policy = self._settings.conflicting_value
-        inserted, faults = await insert_bisecting(connection, packed, policy)
-        refused = {
-            row: Rejection(batch.rows[row].field, "database_refused", str(fault))
-            for row, fault in faults.items()
-        }
-        for conflict in inserted.conflicts:
-            row = batch.rows[conflict.row]
-            refused[conflict.row] = Rejection(
-                row.field,
-                "conflicting_value",
-                f"{row.value!r} (unit {row.series.unit_id}) arrived where {conflict.stored_value!r} "
-                f"(unit {conflict.stored_unit_id}) is stored",
-            )
-        return inserted, refused
+        return await insert_new(connection, batch.rows, packed, self._settings.conflicting_value)

@@ -18,6 +18,7 @@ end;
 $$;
 
 drop view iot.v_ingest_sessions;
+drop view iot.v_ingest_missing_names;
 drop view iot.v_ingest_dead_letters_by_reason;
 drop table iot.ingest_late_buckets;
 drop table iot.ingest_counters;

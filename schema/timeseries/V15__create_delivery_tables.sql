@@ -49,6 +49,7 @@ create table iot.ingest_dead_letters (
     rejected jsonb not null,
     reasons text[] not null,
     rejected_count integer not null,
+    missing text[],
     constraint ingest_dead_letters_pkey primary key (dead_letter_id)
 );
 
@@ -56,13 +57,19 @@ create index ingest_dead_letters_received_at_idx on iot.ingest_dead_letters (rec
 create index ingest_dead_letters_reasons_idx on iot.ingest_dead_letters using gin (reasons);
 -- Cut, since a topic may be 65 535 bytes long and an index entry 2 704 at most.
 create index ingest_dead_letters_topic_received_at_idx on iot.ingest_dead_letters (left(topic, 200), received_at);
+-- What a worker asks when the catalog has changed: which names are missing, of late; which letters lack these names.
+create index ingest_dead_letters_missing_recorded_at_idx on iot.ingest_dead_letters (recorded_at)
+    where missing is not null;
+create index ingest_dead_letters_missing_idx on iot.ingest_dead_letters using gin (missing)
+    where missing is not null;
 
 comment on table iot.ingest_dead_letters is
     'Messages that lost at least one field, one row each, written in the transaction of their good rows.';
 comment on column iot.ingest_dead_letters.dead_letter_id is 'Key.';
 comment on column iot.ingest_dead_letters.received_at is
     'Receipt time of the message; replay takes it as the time of its readings.';
-comment on column iot.ingest_dead_letters.recorded_at is 'When this row was written.';
+comment on column iot.ingest_dead_letters.recorded_at is
+    'When this row was last written: with its batch, or by a replay that shortened it.';
 comment on column iot.ingest_dead_letters.client_id is 'MQTT session that received it.';
 comment on column iot.ingest_dead_letters.topic is 'Topic it was published to.';
 comment on column iot.ingest_dead_letters.payload is
@@ -75,6 +82,9 @@ comment on column iot.ingest_dead_letters.rejected is
     'Array of {"field", "reason", "detail"}, one a rejected reading; field is null where the message was rejected whole.';
 comment on column iot.ingest_dead_letters.reasons is 'The distinct reasons in rejected, for searching.';
 comment on column iot.ingest_dead_letters.rejected_count is 'Readings rejected: the length of rejected.';
+comment on column iot.ingest_dead_letters.missing is
+    'Names that the catalog lacked, each "kind owner name" (owner: id of a tenant or greenhouse, or *), 100 at most; '
+    'NULL where no name was. Once the catalog has one, a worker replays the message.';
 
 create table iot.ingest_counters (
     client_id text not null,
@@ -133,6 +143,31 @@ comment on column iot.v_ingest_dead_letters_by_reason.readings is
 comment on column iot.v_ingest_dead_letters_by_reason.messages is 'Messages with at least one of them.';
 comment on column iot.v_ingest_dead_letters_by_reason.first_received_at is 'Receipt time of the earliest.';
 comment on column iot.v_ingest_dead_letters_by_reason.last_received_at is 'Receipt time of the latest.';
+
+create view iot.v_ingest_missing_names as
+select
+    split_part(m.missing, ' ', 1) as kind,
+    nullif(split_part(m.missing, ' ', 2), '*') as owner_id,
+    regexp_replace(m.missing, '^\S+ \S+ ', '') as name,
+    count(*) as messages,
+    min(d.received_at) as first_received_at,
+    max(d.received_at) as last_received_at
+from iot.ingest_dead_letters as d
+cross join lateral unnest(d.missing) as m (missing)
+where d.missing is not null
+group by m.missing;
+
+comment on view iot.v_ingest_missing_names is
+    'What to register (ingest catalog add): the names that messages waiting in dead letters lack, one row a name.';
+comment on column iot.v_ingest_missing_names.kind is
+    'tenant, greenhouse, greenhouse_number (in a label), only_greenhouse (the tenant needs exactly one that is active), '
+    'sensor_type, unit, label or sensor.';
+comment on column iot.v_ingest_missing_names.owner_id is
+    'Id of the tenant or greenhouse in which it is looked for; NULL: it belongs to nobody.';
+comment on column iot.v_ingest_missing_names.name is 'The name, in the form in which names of its kind are compared.';
+comment on column iot.v_ingest_missing_names.messages is 'Dead letters that lack it.';
+comment on column iot.v_ingest_missing_names.first_received_at is 'Receipt time of the earliest.';
+comment on column iot.v_ingest_missing_names.last_received_at is 'Receipt time of the latest.';
 
 create view iot.v_ingest_sessions as
 select

@@ -1,10 +1,11 @@
 -- Purpose: who may do what with schema iot: four group roles that cannot log in, the same as in the metadata database.
 --          Each grant is there because a statement of that role needs it. Give a login the role it works as:
 --          grant greenhouse_worker to ingest.
---          worker    what write/ executes: adds readings and dead letters, compares a reading with the stored one, keeps
---                    its session, counters, late notes and mirrors. Never updates or deletes a reading, so the
---                    configuration write.conflicting_value = "replace" needs a grant of its own.
---          operator  looks at everything, and has hours computed again.
+--          worker    what write/ executes: adds readings and dead letters, compares a reading with the stored one, takes
+--                    dead letters up again, keeps its session, counters, late notes and mirrors. Never updates or deletes
+--                    a reading, so the configuration write.conflicting_value = "replace" needs a grant of its own.
+--          operator  looks at everything, replays and purges dead letters, and has hours computed again; as the worker
+--                    it adds readings and changes none.
 --          reader    dashboards: readings, rollups and names; no payloads, no journal.
 --          migrator  makes objects in the schema, and records them. It owns none: TimescaleDB runs the jobs of a table as
 --                    its owner, who has to be able to log in; so what a login makes is that login's. To hand it over:
@@ -38,9 +39,11 @@ begin
             execute format('grant connect on database %I to %I', current_database(), v_role);
         end if;
     end loop;
-    if not has_database_privilege('greenhouse_worker', current_database(), 'temporary') then
-        execute format('grant temporary on database %I to greenhouse_worker', current_database());
-    end if;
+    foreach v_role in array array['greenhouse_worker', 'greenhouse_operator'] loop
+        if not has_database_privilege(v_role, current_database(), 'temporary') then
+            execute format('grant temporary on database %I to %I', current_database(), v_role);
+        end if;
+    end loop;
     -- Made by the runner, before the first file.
     if to_regclass('iot.schema_history') is not null then
         grant select on iot.schema_history to greenhouse_worker, greenhouse_operator;
@@ -62,6 +65,18 @@ grant select, insert, update on iot.ingest_sessions to greenhouse_worker;
 grant select, insert, update on iot.ingest_counters to greenhouse_worker;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_worker;
 
+-- worker, when the catalog knows a name that was missing, and operator, `ingest dead-letters replay` and `purge`: what
+-- the message and its circumstances were, nobody changes.
+grant select, delete on iot.ingest_dead_letters to greenhouse_worker, greenhouse_operator;
+grant update (
+    recorded_at,
+    tenant_id,
+    rejected,
+    reasons,
+    rejected_count,
+    missing
+) on iot.ingest_dead_letters to greenhouse_worker, greenhouse_operator;
+
 -- worker: the mirrors. A catalog row stays once a reading may have its id; a sensor may lose its interval.
 grant select, insert, update on iot.units to greenhouse_worker;
 grant select, insert, update on iot.sensor_types to greenhouse_worker;
@@ -81,10 +96,11 @@ grant select on
     iot.sensor_performance_daily,
     iot.ingest_sessions,
     iot.ingest_counters,
-    iot.ingest_dead_letters,
     iot.v_ingest_sessions,
-    iot.v_ingest_dead_letters_by_reason
+    iot.v_ingest_dead_letters_by_reason,
+    iot.v_ingest_missing_names
 to greenhouse_operator;
+grant insert on iot.sensor_readings to greenhouse_operator;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_operator;
 
 -- reader: the dashboards.

@@ -146,7 +146,7 @@ async def _ledgers_add_up(greenhouse: Greenhouse, client_id: str, metrics: dict[
     assert metrics["ingest_in_flight_messages"] == 0
 
 
-async def test_a_name_registered_later_cures_the_next_message(
+async def test_a_name_registered_later_cures_the_next_message_and_the_last(
     greenhouse: Greenhouse, database: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     worker = worker_of(greenhouse, database, broker.url)
@@ -164,6 +164,6 @@ async def test_a_name_registered_later_cures_the_next_message(
     )
     await worker.logged("catalog_loaded", 2)
     await publish(broker.port, [Message(topic, b'{"SENSOR_01": 2}')])
-    await worker.until(lambda: greenhouse.holds(1), "the row of the registered greenhouse")
-    assert list(await greenhouse.values()) == [2.0]
+    await worker.until(lambda: greenhouse.holds(2), "the rows of the registered greenhouse")
+    assert await greenhouse.values() == {1.0: 1, 2.0: 1}
     await worker.stop()

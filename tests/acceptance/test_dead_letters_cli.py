@@ -7,11 +7,13 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from ingest.operate.dead_letters import list_dead_letters
+from ingest.operate.letter_filter import LetterFilter
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.servers import PostgresCluster
 
@@ -32,13 +34,14 @@ def cluster() -> Iterator[PostgresCluster]:
         yield running
 
 
+TENANT = UUID(int=0xA0)
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 INSERT = """
     insert into iot.ingest_dead_letters
         (received_at, client_id, topic, payload, payload_bytes, payload_sha256, rejected, reasons,
-         rejected_count)
-    values ($1, 'c', $2, $3, $4, $5, $6, $7, $8)
+         rejected_count, tenant_id)
+    values ($1, 'c', $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 
@@ -64,16 +67,21 @@ async def fill(dsn: str) -> None:
                 ),
                 [why for _, why in rejected],
                 len(rejected),
+                None if number else TENANT,
             )
     finally:
         await connection.close()
 
 
 async def filters_narrow(dsn: str) -> None:
-    async def topics(**conditions: Any) -> list[str]:  # noqa: ANN401 (the function's own arguments)
-        return [each.topic for each in await list_dead_letters(dsn, limit=10, **conditions)]
+    async def topics(**conditions: Any) -> list[str]:  # noqa: ANN401 (the filter's own arguments)
+        return [each.topic for each in await list_dead_letters(dsn, LetterFilter(**conditions), limit=10)]
 
-    assert await topics(reason="bad_payload") == ["GREENHOUSE/SARA/01"]
+    assert await topics(reasons=("bad_payload",)) == ["GREENHOUSE/SARA/01"]
+    assert await topics(reasons=("bad_payload", "bad_value")) == ["a.b/c", "GREENHOUSE/SARA/01"]
+    assert await topics(letters=(1, 3, 99)) == ["a.b/c", "GREENHOUSE/SARA"]
+    assert await topics(tenant_id=TENANT) == ["GREENHOUSE/SARA"]
+    assert await topics(tenant_id=TENANT, topic="a.b/c") == []
     assert await topics(topic="GREENHOUSE/SARA") == ["GREENHOUSE/SARA"]
     assert await topics(topic="GREENHOUSE/SARA/#") == ["GREENHOUSE/SARA/01", "GREENHOUSE/SARA"]
     assert await topics(topic="GREENHOUSE/+") == ["GREENHOUSE/SARA"]
@@ -107,7 +115,12 @@ def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster
     assert table.returncode == 0
     assert len(table.stdout.splitlines()) == 4
     assert ingest("dead-letters", "list", "--reason", "x", environment=environment).returncode == 2
-    assert ingest("dead-letters", "list", "--since", "yesterday", environment=environment).returncode == 2
+    faults = ingest(
+        "dead-letters", "list", "--since", "yesterday", "--until", "999999d", "--topic", "a/#/b",
+        "--reason", "x", environment=environment,
+    )  # fmt: skip
+    assert faults.returncode == 2
+    assert "4 faults" in faults.stderr
 
     text = report(ingest("dead-letters", "show", "1", "--json", environment=environment))
     assert text["payload"] == '{"x\x1b[2J": 1}'

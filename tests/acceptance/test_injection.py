@@ -23,6 +23,7 @@ import pytest
 from ingest.errors import CheckFailed, ConfigurationError
 from ingest.operate.catalog import add_greenhouse
 from ingest.operate.dead_letters import list_dead_letters
+from ingest.operate.letter_filter import LetterFilter
 from tests.acceptance.command_line import CommandLine
 from tests.gateways import Message, publish
 from tests.pages import page, series
@@ -226,6 +227,6 @@ async def commands_show_it(ingest: CommandLine, database: str, house: Greenhouse
         assert json.loads(output)
     # What a person asks for by a hostile name is a value, too.
     for text in STORABLE:
-        await list_dead_letters(database, topic=text, limit=1)
+        await list_dead_letters(database, LetterFilter(topic=text), limit=1)
         with pytest.raises((CheckFailed, ConfigurationError)):
             await add_greenhouse(database, tenant="NOBODY", code=text)

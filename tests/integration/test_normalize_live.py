@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from ingest.errors import CheckFailed
 from ingest.migrate import Database, migrate, verify
-from ingest.operate.normalize import Progress, normalize, recompute_noted_hours
+from ingest.operate.normalize import normalize, recompute_noted_hours
 from ingest.operate.normalize_legacy import drop_legacy_columns
 from ingest.settings import Settings
 from tests.live_v11 import GREENHOUSE, STRANGE_GREENHOUSE, TENANT, build
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ingest.operate.normalize_report import Report
+    from ingest.operate.progress import Progress
     from tests.live_v11 import LiveV11
 
 ROWS = 3_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -10,11 +11,12 @@ import pytest
 
 from ingest.migrate import Database, migrate, schema_folder
 from ingest.model import Rejection, Row, Series
-from ingest.write import deadletters, journal
+from ingest.write import deadletters, journal, letters
 from ingest.write.batch import DeadLetter
 from ingest.write.copy import copy_straight, insert_staged, pack
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.integration.timeseries_rows import GREENHOUSE, TENANT, hold_jobs
+from tests.letters import letter, replay_all, store, under
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SERIES = Series(GREENHOUSE, TENANT, uuid4(), 1, 1, -50.0, 100.0)
 NOON_US = 1_763_373_600_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AGGREGATES = (
     "cagg_sensor_readings_hourly",
     "cagg_sensor_readings_daily",
@@ -55,6 +58,7 @@ JOURNAL = (
     "ingest_late_buckets",
     "v_ingest_sessions",
     "v_ingest_dead_letters_by_reason",
+    "v_ingest_missing_names",
 )
 
 
@@ -139,15 +143,39 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
     assert await iot.fetchval("select value from iot.ingest_counters where counter = 'received'") == 2
 
 
+@pytest.mark.parametrize("iot", ["plain", pytest.param("timescale", marks=pytest.mark.native)], indirect=True)
+@pytest.mark.parametrize("role", ["greenhouse_worker", "greenhouse_operator"])
+async def test_worker_and_operator_take_letters_up_again(iot: Iot, role: str) -> None:
+    label = "label x"
+    (first, *_) = await store(
+        iot,
+        letter({"SENSOR_01": 1}, ("SENSOR_01", "unknown_unit"), receipt_us=NOON_US, missing=[label]),
+        letter(
+            {"SENSOR_01": 1, "A": 2}, ("SENSOR_01", "inactive"), ("A", "inactive"), receipt_us=NOON_US + 1
+        ),
+    )
+    await iot.execute(f"set role {role}")
+    assert (await letters.missing_names(iot, EPOCH, 10))[0] == [label]
+    assert await letters.lacking(iot, [label], 0, 10) == [first]
+    late_us = NOON_US + 9 * 86_400_000_000
+    rehearsed = await replay_all(iot, under(), keep=False, now_us=late_us)
+    replayed = await replay_all(iot, under(), now_us=late_us)
+    assert replayed == rehearsed
+    assert (replayed.written, replayed.settled, replayed.hours_noted) == (2, 1, 1)
+    assert (await iot.execute("delete from iot.ingest_dead_letters")) == "DELETE 1"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "update iot.sensor_readings set value = 0",
         "delete from iot.sensor_readings",
         "truncate iot.sensor_readings",
-        "select payload from iot.ingest_dead_letters",
         "update iot.ingest_dead_letters set topic = ''",
-        "delete from iot.ingest_dead_letters",
+        "update iot.ingest_dead_letters set payload = ''",
+        "update iot.ingest_dead_letters set received_at = now()",
+        "truncate iot.ingest_dead_letters",
+        "select * from iot.v_ingest_missing_names",
         "delete from iot.ingest_sessions",
         "delete from iot.ingest_counters",
         "delete from iot.ingest_late_buckets",
@@ -180,14 +208,18 @@ async def test_readers_see_what_was_measured_and_no_more(iot: Iot) -> None:
     await refused(iot, "create table iot.mine (id int)")
 
 
-async def test_operators_see_everything_and_change_nothing(iot: Iot) -> None:
+async def test_operators_see_everything_and_change_nothing_measured(iot: Iot) -> None:
     timescale = await iot.fetchval("select to_regclass('iot.v_sensor_readings_daily')")
     await iot.execute("set role greenhouse_operator")
     for name in (*READABLE, *JOURNAL, *(AGGREGATES if timescale else ())):
         await iot.fetch(f"select * from iot.{name}")
-    for name in tables((*READABLE, *JOURNAL)):
+    for name in {*tables((*READABLE, *JOURNAL))} - {"ingest_dead_letters"}:
         await refused(iot, f"delete from iot.{name}")
     await refused(iot, "update iot.ingest_sessions set epoch = 0")
+    await refused(iot, "update iot.sensor_readings set value = 0")
+    await refused(iot, "update iot.ingest_dead_letters set payload = ''")
+    await refused(iot, "insert into iot.ingest_dead_letters default values")
+    await refused(iot, "insert into iot.ingest_counters values ('w', 'written', 1)")
     if timescale:
         assert await iot.fetchval("select iot.note_late_buckets('-infinity', 'infinity')") == 1
         await refused(iot, "select iot.roll_up_sensor_readings_hourly('-infinity', 'infinity')")

@@ -76,12 +76,15 @@ SENSORS = (
 
 
 def example_catalog(
-    *extra_sensors: Sensor, greenhouses: tuple[Greenhouse, ...] = (), tenants: tuple[Tenant, ...] = ()
+    *extra_sensors: Sensor,
+    greenhouses: tuple[Greenhouse, ...] = (),
+    tenants: tuple[Tenant, ...] = (),
+    types: tuple[SensorType, ...] = (),
 ) -> Catalog:
     """The example rows and whatever a test adds."""
     return Catalog.build(
         units=UNITS,
-        sensor_types=SENSOR_TYPES,
+        sensor_types=SENSOR_TYPES + types,
         unit_aliases=[("CELSIUS", 1), ("FAHRENHEIT", 2), ("PERCENT", 3)],
         sensor_type_aliases=[("TEMPERATURA", 1), ("HUMEDAD", 2), ("HUMEDAD_DEL_SUELO", 4), ("CONSIGNA", 10)],
         tenants=TENANTS + tenants,

@@ -65,7 +65,7 @@ def test_a_dead_letter_says_what_was_received_and_whose_it_is() -> None:
     batch.add(Delivery("good", b"1", 2, 1), NOW_US)
     batch.add(Delivery("bad", b"2", 2, 2), NOW_US + 5, (), [Rejection("f", "bad_value", "d")], UUID(int=7))
     (letter,) = batch.dead_letters({})
-    assert letter == (NOW_US + 5, "bad", b"2", UUID(int=7), (Rejection("f", "bad_value", "d"),))
+    assert letter == (NOW_US + 5, "bad", b"2", UUID(int=7), (Rejection("f", "bad_value", "d"),), frozenset())
     assert batch.payload_bytes == len(b"1good") + len(b"2bad")
 
 

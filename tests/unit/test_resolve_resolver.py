@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.model import Decoded, Reading, Scope
-from ingest.resolve import Resolver, missed_names, resolver
+from ingest.resolve import Resolver, resolver
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
 from tests.unit.catalog_examples import (
     HYGROMETER,
@@ -214,11 +214,12 @@ def test_tenant_of_a_message_that_cannot_be_placed() -> None:
     assert a_resolver().resolve(Decoded(None, [reading()])).rejections[0].reason == "unknown_topic"
 
 
-def test_missed_names_are_the_curable_ones() -> None:
-    sent = [reading("A", unit="furlong"), reading("B", unit="furlong"), reading("C", unit="lux")]
-    assert missed_names(a_resolver().resolve(Decoded(BATCH, sent))) == {
-        "unknown_unit: no unit or alias is called 'furlong'"
-    }
+def test_only_what_the_catalog_may_come_to_know_is_missing() -> None:
+    sent = [reading("A", unit="furlong"), reading("B", unit=" Furlong"), reading("C", unit="lux")]
+    resolved = a_resolver().resolve(Decoded(BATCH, sent))
+    assert [each.reason for each in resolved.rejections] == ["unknown_unit", "unknown_unit", "unit_mismatch"]
+    assert resolved.missing == {"unit * FURLONG"}
+    assert a_resolver().resolve(Decoded(BATCH, sent[2:])).missing == frozenset()
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,89 @@
+"""`ingest dead-letters purge`: counts, asks where somebody can answer, deletes.
+
+Owns the refusals: without an age, numbers or --all, and where nobody can be asked without --yes. Exit code:
+0 done, 2 refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.progress import first_interrupt, progress_bar
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.errors import ConfigurationError
+from ingest.operate.purge_letters import count_letters, purge_letters
+
+if TYPE_CHECKING:
+    from ingest.commands.invocation import Invocation
+    from ingest.commands.letter_options import LetterOptions
+    from ingest.operate.letter_filter import LetterFilter
+    from ingest.operate.purge_letters import PurgeReport
+    from ingest.settings import Settings
+
+
+def run(
+    invocation: Invocation,
+    options: LetterOptions,
+    *,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Delete the dead letters that fit, after saying how many they are."""
+    if not (everything or options.older_than or options.until or options.letters):
+        raise ConfigurationError(
+            ["say how old with --older-than 90d, or which with --id, or --all of any age"]
+        )
+    settings = options.settings(invocation, "timeseries", *(() if dry_run else ("metadata",)))
+    wanted = asyncio.run(options.settled(settings))
+    report = asyncio.run(count_letters(settings, wanted))
+    if not as_json:
+        _print(report)
+    if not dry_run and report.found.letters:
+        _require_consent(report, yes=yes, may_ask=not as_json)
+        asyncio.run(_purge(settings, wanted, report))
+    if as_json:
+        print_json(report.as_json())
+    elif not report.dry_run:
+        print_line(f"{report.deleted} deleted, {report.seconds:.1f} s")
+    if report.interrupted:
+        remark("stopped at your word: what is deleted stays deleted")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+async def _purge(settings: Settings, wanted: LetterFilter, report: PurgeReport) -> None:
+    async with first_interrupt() as stop:
+        with progress_bar() as on_progress:
+            await purge_letters(settings, wanted, report, stop=stop, on_progress=on_progress)
+
+
+def _require_consent(report: PurgeReport, *, yes: bool, may_ask: bool) -> None:
+    if yes:
+        return
+    count = report.found.letters
+    if may_ask and sys.stdin.isatty() and sys.stderr.isatty():
+        if typer.confirm(f"Delete these {count} dead letters for good?", err=True):
+            return
+        raise ConfigurationError(["nothing was deleted"])
+    raise ConfigurationError(
+        [f"{count} dead letters fit; nothing was deleted: add --yes, or look with --dry-run"]
+    )
+
+
+def _print(report: PurgeReport) -> None:
+    found = report.found
+    if not found.letters:
+        print_line("no dead letters fit")
+        return
+    print_line(
+        f"{found.letters} dead letters fit, with {found.readings} rejected readings, received "
+        f"{found.first_received_at:%Y-%m-%d %H:%M} to {found.last_received_at:%Y-%m-%d %H:%M} UTC"
+    )
+    print_table(("reason", "dead letters"), list(report.reasons.items()), empty="")
