@@ -429,6 +429,13 @@ create or replace trigger alerts_fill_ids
     before insert or update of alert_type, alert_type_id, severity, severity_id on metadata.alerts
     for each row execute function metadata.fill_alert_ids();
 
+-- They run with the rights of their owner: nobody attaches them to a table of their own.
+revoke execute on function
+    metadata.fill_sensor_ids(),
+    metadata.fill_actuator_ids(),
+    metadata.fill_alert_ids()
+from public;
+
 -- 6. The announcement of V12_1, with the columns that the worker reads now.
 
 create or replace trigger sensors_notify_catalog_changed

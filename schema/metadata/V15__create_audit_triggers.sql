@@ -546,5 +546,14 @@ create trigger greenhouses_snapshot_before_delete
     before delete on metadata.greenhouses
     for each row execute function metadata.record_greenhouse_deletion();
 
--- Everybody may execute a new function: these would write the record with the rights of their owner.
-revoke execute on function metadata.take_greenhouse_snapshot(uuid, text) from public;
+-- Everybody may execute a new function, and attach a trigger function to a temporary table of their own: these would
+-- write the record with the rights of their owner. The triggers above need no such privilege to fire.
+revoke execute on function
+    metadata.record_change(),
+    metadata.record_truncate(),
+    metadata.record_actuator_command(),
+    metadata.record_sensor_configuration(),
+    metadata.record_alert_resolution(),
+    metadata.record_greenhouse_deletion(),
+    metadata.take_greenhouse_snapshot(uuid, text)
+from public;

@@ -1,0 +1,259 @@
+"""Every statement of the package, as every group role: who has to may, and nobody else who need not.
+
+The statements are found, not listed: a new one is missing in PERMITTED until somebody says whose it is. On
+plain PostgreSQL: one without parameters is executed and rolled back, one with them is planned, which checks
+the same privileges (EXPLAIN with GENERIC_PLAN, PostgreSQL 16). What the roles do beside these statements is
+in test_metadata_roles.py and test_timeseries_roles.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+import ingest
+from ingest.migrate import Database, migrate
+from tests.integration.plain_postgres import create_timeseries_schema
+from tests.unit.test_sql import SQL_START
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+PACKAGE = Path(ingest.__file__).parent
+ROLES = {
+    "w": "greenhouse_worker",
+    "o": "greenhouse_operator",
+    "r": "greenhouse_reader",
+    "m": "greenhouse_migrator",
+}
+OURS = re.compile(r"\b(iot|metadata)\.\w+")
+BY_THE_OWNER = {
+    "demo.report": "the demonstration's own database",
+    "demo.run": "as above",
+    "migrate": "makes the schema",
+    "undo": "as above",
+    "operate.normalize_legacy": "rewrites the table: `ingest normalize` wants the owner's login",
+    "operate.normalize_sql": "as above",
+    "operate.policies": "changes policies: `ingest schema apply` wants the owner's login",
+}
+"""Modules whose statements none of the four roles is for."""
+
+PERMITTED = {
+    # the catalog snapshot, and the names that `ingest catalog` needs
+    "resolve.loader.UNITS_SQL": "wor",
+    "resolve.loader.SENSOR_TYPES_SQL": "wor",
+    "resolve.loader.UNIT_ALIASES_SQL": "wor",
+    "resolve.loader.SENSOR_TYPE_ALIASES_SQL": "wor",
+    "resolve.loader.TENANTS_SQL": "wor",
+    "resolve.loader.GREENHOUSES_SQL": "wor",
+    "resolve.loader.SENSORS_SQL": "wor",
+    # `ingest catalog list`
+    "operate.catalog.LIST_SQL[tenants]": "wor",
+    "operate.catalog.LIST_SQL[greenhouses]": "wor",
+    "operate.catalog.LIST_SQL[sensors]": "wor",
+    "operate.catalog.LIST_SQL[sensor-types]": "wor",
+    "operate.catalog.LIST_SQL[units]": "wor",
+    "operate.catalog.LIST_SQL[aliases]": "wor",
+    # `ingest catalog add` and `import`
+    "operate.catalog_rows.TENANT_SQL": "wor",
+    "operate.catalog_rows.GREENHOUSE_SQL": "wor",
+    "operate.catalog_rows.SENSOR_SQL": "wor",
+    "operate.catalog_rows.PREFIX_AS_CODE_SQL": "wor",
+    "operate.catalog_rows.CODE_AS_PREFIX_SQL": "wor",
+    "operate.catalog_rows.INSERT_TENANT_SQL": "o",
+    "operate.catalog_rows.INSERT_GREENHOUSE_SQL": "o",
+    "operate.catalog_rows.INSERT_SENSOR_SQL": "o",
+    "operate.catalog_rows.INSERT_ALIAS_SQL[sensor-type]": "o",
+    "operate.catalog_rows.INSERT_ALIAS_SQL[unit]": "o",
+    "operate.catalog_rows.MAP_NAMES_SQL": "o",
+    "operate.catalog_rows.NOTE_UNMAPPED_NAMES_SQL": "o",
+    "operate.bulk_operations.BEGIN_SQL": "wo",
+    "operate.bulk_operations.END_SQL": "wo",
+    # `ingest check`: asks for the privileges of whoever asks
+    "operate.check._PRIVILEGES": "worm",
+    # `ingest dead-letters`
+    "operate.dead_letters._LIST": "o",
+    "operate.dead_letters._SHOW": "o",
+    # the worker's transactions
+    "write.copy._INSERT_STAGED": "w",
+    "write.copy._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own
+    "write.copy._FIND_CONFLICTS": "wor",
+    "write.journal._CLAIM": "w",
+    "write.journal._RECORD": "w",
+    "write.journal._FORGET": "w",
+    "write.journal._STORE_FILTERS": "w",
+    "write.late._NOTE": "wo",
+    "write.mirrors._UNITS": "w",
+    "write.mirrors._SENSOR_TYPES": "w",
+    "write.mirrors._INTERVALS": "w",
+    "write.mirrors._FORGET_INTERVALS": "w",
+    # COPY
+    "write.copy: copy sensor_readings": "w",
+    "write.deadletters: copy ingest_dead_letters": "w",
+}
+"""Statement -> roles that may: those that have to, and for what only reads the others who may see it."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Give each module of the package, its name without the package's, and its syntax tree."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield (
+            ".".join(part for part in parts if part != "__init__"),
+            ast.parse(path.read_text(encoding="utf-8")),
+        )
+
+
+def strings(tree: ast.Module) -> list[str]:
+    remarks = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in remarks
+    ]
+
+
+def literals(tree: ast.Module) -> set[str]:
+    """Give the strings of a module that are statements on our tables; docstrings are none."""
+    return {text for text in strings(tree) if SQL_START.match(text) and OURS.search(text)}
+
+
+def constants(module: str) -> dict[str, str]:
+    """Give the strings in a module's own constants, by name; those in a dict by key too."""
+    found: dict[str, str] = {}
+    for name, value in vars(importlib.import_module(f"ingest.{module}")).items():
+        if isinstance(value, str):
+            found[f"{module}.{name}"] = value
+        elif isinstance(value, dict):
+            found |= {f"{module}.{name}[{key}]": each for key, each in value.items() if isinstance(each, str)}
+    return found
+
+
+def copied_tables(tree: ast.Module) -> set[str]:
+    """Give the tables that a module COPYs into, temporary ones left out."""
+    return {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"copy_to_table", "copy_records_to_table"}
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+        and any(isinstance(each.value, ast.Constant) and each.value.value == "iot" for each in node.keywords)
+    }
+
+
+def statements() -> dict[str, str]:
+    """Give every statement of the roles, by name; fails on one that is in no constant of its module."""
+    found: dict[str, str] = {}
+    for module, tree in modules():
+        if module in BY_THE_OWNER:
+            continue
+        wanted = literals(tree)
+        named = {name: text for name, text in constants(module).items() if text in wanted} if wanted else {}
+        assert set(named.values()) == wanted, f"{module}: make it a constant, so that it has a name here"
+        found |= named
+        found |= {f"{module}: copy {table}": f"copy iot.{table}" for table in copied_tables(tree)}
+    return found
+
+
+@pytest.fixture
+async def admin(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """The superuser, in a database with both schemas."""
+    await migrate(postgres_dsn, Database.METADATA)
+    connection = await asyncpg.connect(postgres_dsn)
+    await create_timeseries_schema(connection)
+    yield connection
+    await connection.close()
+
+
+def test_every_statement_has_its_roles_and_every_owners_module_has_statements() -> None:
+    assert statements().keys() == PERMITTED.keys()
+    trees = dict(modules())
+    assert [name for name in BY_THE_OWNER if not any("select" in each for each in strings(trees[name]))] == []
+
+
+async def test_who_may_execute_which_statement(admin: asyncpg.Connection[asyncpg.Record]) -> None:
+    found = {
+        name: "".join([letter for letter, role in ROLES.items() if await may_execute(admin, role, text)])
+        for name, text in statements().items()
+    }
+    assert found == PERMITTED
+
+
+async def may_execute(admin: asyncpg.Connection[asyncpg.Record], role: str, statement: str) -> bool:
+    """Try *statement* as *role*, and leave nothing of it behind."""
+    if statement.startswith("copy "):
+        table = statement.removeprefix("copy ")
+        return bool(await admin.fetchval("select has_table_privilege($1, $2, 'insert')", role, table))
+    planned = re.search(r"\$\d", statement) is not None
+    transaction = admin.transaction()
+    await transaction.start()
+    try:
+        await admin.execute(f"set local role {role}")
+        if "pg_temp." in statement:
+            await admin.execute(constants("write.copy")["write.copy._CREATE_STAGED"])
+        await admin.execute(f"explain (generic_plan) {statement}" if planned else statement)
+    except asyncpg.InsufficientPrivilegeError:
+        return False
+    else:
+        return True
+    finally:
+        await transaction.rollback()
+
+
+WITH_THE_OWNERS_RIGHTS = """
+    select p.oid::regprocedure::text as function,
+           coalesce(p.proconfig, '{}') && array['search_path=pg_catalog, pg_temp'] as closed,
+           array(
+               select r.rolname::text
+               from pg_roles as r
+               where (r.rolname like 'greenhouse\\_%' or r.rolname = $1)
+                   and has_function_privilege(r.oid, p.oid, 'execute')
+               order by 1
+           ) as may_execute
+    from pg_proc as p
+    where p.pronamespace in ('metadata'::regnamespace, 'iot'::regnamespace) and p.prosecdef
+    order by 1
+"""
+
+
+async def test_a_function_with_its_owners_rights_is_nobodys_tool(
+    admin: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    stranger = f"stranger_{uuid4().hex[:12]}"
+    await admin.execute(f"create role {stranger} nologin")
+    try:
+        found = await admin.fetch(WITH_THE_OWNERS_RIGHTS, stranger)
+    finally:
+        await admin.execute(f"drop role {stranger}")
+    assert len(found) >= 10
+    assert [function for function, closed, _ in found if not closed] == []
+    assert {function: roles for function, _, roles in found if roles} == {
+        "metadata.take_greenhouse_snapshot(uuid,text)": ["greenhouse_operator"]
+    }
+
+
+async def test_nobody_forges_the_record_with_a_table_of_their_own(
+    admin: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    """A temporary table is its maker's to put triggers on; those of the record are not for it."""
+    for role in ROLES.values():
+        transaction = admin.transaction()
+        await transaction.start()
+        await admin.execute(f"set local role {role}")
+        await admin.execute("create temporary table sensors (id uuid, sensor_code text)")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match=r"function metadata\.record_change"):
+            await admin.execute("""
+                create trigger forged after insert on pg_temp.sensors
+                    for each row execute function metadata.record_change('id')
+            """)
+        await transaction.rollback()
+    assert await admin.fetchval("select count(*) from metadata.audit_log") == 0
