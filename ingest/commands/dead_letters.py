@@ -74,6 +74,7 @@ def show(invocation: Invocation, *, dead_letter_id: int, as_json: bool) -> int:
         ("recorded", _iso(letter.recorded_at)),
         ("client id", letter.client_id),
         ("tenant", _text(letter.tenant_id)),
+        ("waits for", None if letter.missing is None else ", ".join(letter.missing)),
         ("payload", f"{letter.payload_bytes} bytes" + (f", SHA-256 {digest}" if digest else "")),
     ]
     print_table(("", ""), facts, empty="")

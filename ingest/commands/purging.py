@@ -43,14 +43,16 @@ def run(
     settings = options.settings(invocation, "timeseries", *(() if dry_run else ("metadata",)))
     wanted = asyncio.run(options.settled(settings))
     report = asyncio.run(count_letters(settings, wanted))
+    report.dry_run = dry_run
     if not as_json:
         _print(report)
-    if not dry_run and report.found.letters:
+    deleting = not dry_run and report.found.letters > 0
+    if deleting:
         _require_consent(report, yes=yes, may_ask=not as_json)
         asyncio.run(_purge(settings, wanted, report))
     if as_json:
         print_json(report.as_json())
-    elif not report.dry_run:
+    elif deleting:
         print_line(f"{report.deleted} deleted, {report.seconds:.1f} s")
     if report.interrupted:
         remark("stopped at your word: what is deleted stays deleted")

@@ -32,6 +32,9 @@ _PRIVILEGES: Final = """
 select
     has_table_privilege('iot.sensor_readings', 'insert')
     and has_table_privilege('iot.ingest_dead_letters', 'insert')
+    and has_table_privilege('iot.ingest_dead_letters', 'select')
+    and has_column_privilege('iot.ingest_dead_letters', 'rejected', 'update')
+    and has_table_privilege('iot.ingest_dead_letters', 'delete')
     and has_table_privilege('iot.sensor_readings', 'select')
     and has_table_privilege('iot.ingest_sessions', 'select')
     and has_table_privilege('iot.ingest_sessions', 'insert')
@@ -170,7 +173,10 @@ async def _catalog(settings: Settings) -> str:
 async def _privileges(settings: Settings) -> str:
     async with _connected(settings.dsn("timeseries")) as connection:
         if not await connection.fetchval(_PRIVILEGES):
-            raise DatabaseFault("this role may not insert readings, keep its session or use temporary tables")
+            raise DatabaseFault(
+                "this role may not insert readings, keep its session, take up dead letters or use temporary "
+                "tables: see `ingest schema verify`"
+            )
     return "readings, dead letters, session and counters can be written"
 
 

@@ -55,6 +55,7 @@ _SHOW = """
         payload_bytes,
         payload_sha256,
         tenant_id,
+        missing,
         rejected
     from iot.ingest_dead_letters
     where dead_letter_id = $1
@@ -89,6 +90,8 @@ class DeadLetterMessage:
     """Length of the payload as received; more than `len(payload)` when only its start was kept."""
     payload_sha256: bytes | None
     tenant_id: UUID | None
+    missing: list[str] | None
+    """Names it waits for: once the catalog has one, a worker replays it."""
     rejected: list[dict[str, Any]]
     """Each {"field", "reason", "detail"}."""
 

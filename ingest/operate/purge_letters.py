@@ -40,7 +40,7 @@ class PurgeReport:
     found: Summary
     reasons: dict[str, int]
     """Letters by reason; one counts for each of its reasons."""
-    dry_run: bool = True
+    dry_run: bool = False
     deleted: int = 0
     interrupted: bool = False
     seconds: float = 0.0
@@ -81,7 +81,6 @@ async def purge_letters(
     """
     began_s = time.monotonic()
     stop = stop or asyncio.Event()
-    report.dry_run = False
     with contextlib.suppress(Stopped):
         async with (
             connected(settings, "purge dead letters") as connection,

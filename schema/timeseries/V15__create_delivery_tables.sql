@@ -79,7 +79,7 @@ comment on column iot.ingest_dead_letters.payload_sha256 is
     'SHA-256 of the whole payload; only where payload is not whole.';
 comment on column iot.ingest_dead_letters.tenant_id is 'metadata.tenants.id, where the topic told it.';
 comment on column iot.ingest_dead_letters.rejected is
-    'Array of {"field", "reason", "detail"}, one a rejected reading; field is null where the message was rejected whole.';
+    'Array of {"field", "reason", "detail"}, one a rejected reading; field is "" where the message was rejected whole.';
 comment on column iot.ingest_dead_letters.reasons is 'The distinct reasons in rejected, for searching.';
 comment on column iot.ingest_dead_letters.rejected_count is 'Readings rejected: the length of rejected.';
 comment on column iot.ingest_dead_letters.missing is

@@ -13,6 +13,7 @@ from ingest.write import DeadLetter, deadletters
 from tests.acceptance.command_line import CommandLine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ingest.model import Reason
@@ -49,6 +50,7 @@ class History:
         topic: str | None = None,
         age_us: int = 0,
         times: int = 1,
+        missing: Sequence[str] = (),
     ) -> int:
         """Store a message *times*, a microsecond apart and the last of them *age_us* old; give that time."""
         received_us = now_us() - age_us
@@ -59,6 +61,7 @@ class History:
                 payload if isinstance(payload, bytes) else json.dumps(payload).encode(),
                 self.greenhouse.tenant_id,
                 tuple(Rejection(field, reason, "as it was then") for field, reason in rejected),
+                frozenset(missing),
             )
             for number in range(times)
         ]

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from ingest.operate.check import check
 from ingest.settings import BrokerSettings, Settings
+from tests.integration.plain_postgres import create_timeseries_schema
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
@@ -70,6 +70,20 @@ async def test_a_database_that_was_never_migrated(broker: Mosquitto, postgres_ds
     assert "ingest schema migrate" in found["metadata schema"]
     assert "extension timescaledb" in found["timeseries server"]
     assert "metadata server" not in found
+
+
+async def test_what_the_role_may_not_is_said(broker: Mosquitto, postgres_dsn: str) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        await create_timeseries_schema(connection)
+        worker = f"{postgres_dsn}?options=-c%20role%3Dgreenhouse_worker"
+        assert "timeseries privileges" not in await failures(settings(broker.url, worker))
+        await connection.execute("revoke delete on iot.ingest_dead_letters from greenhouse_worker")
+        found = await failures(settings(broker.url, worker))
+    finally:
+        await connection.close()
+    assert "may not" in found["timeseries privileges"]
+    assert "dead letters" in found["timeseries privileges"]
 
 
 async def test_an_edited_migration(

@@ -40,8 +40,8 @@ RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INSERT = """
     insert into iot.ingest_dead_letters
         (received_at, client_id, topic, payload, payload_bytes, payload_sha256, rejected, reasons,
-         rejected_count, tenant_id)
-    values ($1, 'c', $2, $3, $4, $5, $6, $7, $8, $9)
+         rejected_count, tenant_id, missing)
+    values ($1, 'c', $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
 
@@ -68,6 +68,7 @@ async def fill(dsn: str) -> None:
                 [why for _, why in rejected],
                 len(rejected),
                 None if number else TENANT,
+                None if number else ["label x pump\x1b"],
             )
     finally:
         await connection.close()
@@ -127,9 +128,11 @@ def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster
     assert text["rejected"] == [
         {"field": "x\x1b[2J", "reason": "unknown_sensor_type", "detail": "because \x1b"}
     ]
+    assert text["missing"] == ["label x pump\x1b"]
     shown = ingest("dead-letters", "show", "1", environment=environment)
     assert shown.stdout.replace("\n", "").isprintable()
     assert r"x\x1b[2J" in shown.stdout
+    assert r"label x pump\x1b" in shown.stdout
     assert "ff fe 00" in ingest("dead-letters", "show", "2", environment=environment).stdout
     assert (
         report(ingest("dead-letters", "show", "2", "--json", environment=environment))["payload_encoding"]

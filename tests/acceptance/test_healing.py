@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.command_line import CommandLine
+from tests.acceptance.dead_letter_history import History, command_line
 from tests.gateways import Message, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.acceptance.command_line import CommandLine
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
 
 @pytest.fixture
 def ingest(tmp_path: Path, database: str) -> CommandLine:
-    command = CommandLine(tmp_path)
-    command.environment |= {"INGEST_METADATA_DSN": database, "INGEST_TIMESERIES_DSN": database}
-    return command
+    return command_line(tmp_path, database)
 
 
 def unknown_type(greenhouse: Greenhouse, name: str, numbers: range) -> list[Message]:
@@ -158,3 +157,27 @@ async def test_a_tenant_and_then_its_greenhouse_heal_step_by_step(
         "select value from iot.sensor_readings where tenant_id = $1", left["tenant_id"]
     )
     assert [record["value"] for record in stored] == [1.0]
+
+
+async def test_killed_while_it_heals(
+    greenhouse: Greenhouse, database: str, broker: Mosquitto, worker_of: WorkerMaker, ingest: CommandLine
+) -> None:
+    count = 5_000
+    name = f"flux_{greenhouse.code}"
+    await History(greenhouse, database).store(
+        {"value": 1},
+        ("", "unknown_sensor_type"),
+        topic=f"greenhouse/{greenhouse.greenhouse_id}/sensors/{name}",
+        times=count,
+        missing=[f"sensor_type * {name.upper()}"],
+    )
+    worker = worker_of(greenhouse, database, broker.url)
+    await worker.ready()
+    assert ingest("catalog", "add", "alias", "sensor-type", name, "SENSOR").returncode == 0
+    await worker.until(lambda: greenhouse.holds(1), "some are healed")
+    worker.kill9()
+    assert await greenhouse.count() < count, "it was killed in the middle"
+    worker.start()
+    await worker.until(lambda: healed(greenhouse, count), "the next one heals the rest")
+    await worker.stop()
+    assert await greenhouse.values() == {1.0: count}

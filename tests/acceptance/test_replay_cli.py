@@ -108,6 +108,11 @@ async def test_the_filters_choose(ingest: CommandLine, history: History) -> None
     assert list(await stored()) == [1.0]
     await replay(ingest, history, "--topic", "GREENHOUSE/+/+", "--since", "1h")
     assert sorted(await stored()) == [1.0, 2.0]
+    await history.greenhouse.fetch(
+        "update metadata.tenants set name = $2 where id = $1", history.greenhouse.tenant_id, f"A {topic}"
+    )
+    named = await asyncio.to_thread(ingest, "dead-letters", "list", "--json", "--tenant", f"A {topic}")
+    assert [each["topic"] for each in report(named)["dead_letters"]] == [history.greenhouse.map_topic]
     (left,) = await history.letters()
     await replay(ingest, history, "--id", str(left["dead_letter_id"]), "--id", "999999")
     assert sorted(await stored()) == [1.0, 2.0, 3.0]
