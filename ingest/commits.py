@@ -16,14 +16,14 @@ import structlog
 
 from ingest.errors import DatabaseFault, Unavailable
 from ingest.link import Link
-from ingest.receive import QOS, entry_of
+from ingest.receive import QOS, Entry, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ingest.intake import Intake
-    from ingest.model import Delivery, Reason
+    from ingest.model import Delivery, Gateway, Reason
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
@@ -75,7 +75,7 @@ class Committer:
         self.link = Link(settings, self.writer, self, repeats)
         self._filled = asyncio.Event()
         self._forget_wanted = False
-        self._unrecorded_skips = 0
+        self._unrecorded_skips: Counter[tuple[int, Gateway]] = Counter()
         self._committing: Batch | None = None
         self._waiting_since_s: float | None = None
 
@@ -102,11 +102,13 @@ class Committer:
         """Count a connection after the first."""
         self._metrics.reconnected()
 
-    def skipped(self, count: int) -> None:
-        """Count deliveries that the journal knows as committed."""
+    def skipped(self, deliveries: Sequence[Delivery]) -> None:
+        """Count *deliveries* that the journal knows; stored with the next COMMIT, or by `settle`."""
+        count = len(deliveries)
         self.totals.received += count
         self.totals.skipped += count
-        self._unrecorded_skips += count
+        now_us = time.time_ns() // 1000
+        self._unrecorded_skips.update((now_us, self._intake.gateway_of(each.topic)) for each in deliveries)
         self._metrics.messages(received=count, skipped=count)
 
     def proved(self) -> None:
@@ -131,7 +133,7 @@ class Committer:
                     self.link.resume()
             if self._forget_wanted:
                 self._forget_wanted = False
-                await self.writer.forget(self.link.ledger.pending)
+                await self.settle()
             if not self._intake.messages:
                 self.drained.set()
 
@@ -142,16 +144,30 @@ class Committer:
                 batch = self._intake.look_again(batch)
         ledger = self.link.ledger
         entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
-        skips, self._unrecorded_skips = self._unrecorded_skips, 0
         started_s = time.perf_counter()
-        outcome = await self.writer.commit(
-            batch, ledger.extended_by(entries), Counts(received=len(batch) + skips, skipped=skips)
-        )
+        outcome = await self._write(batch, ledger.extended_by(entries))
         ledger.committed(entries)
         self.link.acknowledge([entry.packet_id for entry in entries])
         self._account(batch, outcome, time.perf_counter() - started_s)
         if self._intake.is_outdated(batch):  # a newer catalog came during the COMMIT
             self._on_outdated()
+
+    async def _write(self, batch: Batch, pending: Sequence[Entry]) -> Outcome:
+        """Commit *batch*, and what was skipped since the one before."""
+        batch.skipped, self._unrecorded_skips = self._unrecorded_skips, Counter()
+        skips = batch.skipped.total()
+        return await self.writer.commit(batch, pending, Counts(received=len(batch) + skips, skipped=skips))
+
+    async def settle(self) -> None:
+        """Shorten the stored list to what is unproven, and note what was skipped, while no batch waits.
+
+        Skips go in as a batch without messages: a COMMIT whose answer is lost is then settled by its id,
+        not by counting again.
+        """
+        if self._unrecorded_skips:
+            await self._write(Batch(), self.link.ledger.pending)
+        else:
+            await self.writer.forget(self.link.ledger.pending)
 
     def _account(self, batch: Batch, outcome: Outcome, commit_s: float) -> None:
         counts = outcome.counts

@@ -165,7 +165,7 @@ class Worker:
         await self._commits.link.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_S):
-                await self._commits.writer.forget(self._commits.link.ledger.pending)
+                await self._commits.settle()
 
     async def _start_http(self) -> HttpServer | None:
         gauge = self._metrics.read_gauge
