@@ -16,6 +16,8 @@ import structlog
 
 from ingest.errors import DatabaseFault, Unavailable
 from ingest.link import Link
+from ingest.model import UNPLACED
+from ingest.observe.skew import ClockSkews
 from ingest.receive import QOS, Entry, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 _PROGRESS_INTERVAL_S: Final = 10.0
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
+_SKEW_REPEAT_S: Final = 3600.0
+_SKEWS_AT_ONCE: Final = 5
+"""Lines in a progress interval."""
 
 log = structlog.get_logger()
 
@@ -68,6 +73,7 @@ class Committer:
             on_recovery=self._on_database_recovery,
         )
         self.totals = Counts()
+        self.skews = ClockSkews(settings.observe.clock_skew_s)
         self.drained = asyncio.Event()
         """Set while nothing received waits for its COMMIT."""
         self.drained.set()
@@ -185,6 +191,11 @@ class Committer:
             null=counts.null,
         )
         self._metrics.rejections(reasons)
+        now_s = time.monotonic()
+        for (_, gateway), hour in outcome.booking.gateways.items():
+            if gateway != UNPLACED.name:
+                lag_s = None if hour.least_lag_us is None else hour.least_lag_us / 1e6
+                self.skews.note(gateway, lag_s, hour.clock_faults["unset"], now_s)
         result: BatchResult = "staged" if outcome.staged else "straight"
         self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(
@@ -254,6 +265,19 @@ class Committer:
         self._database_trouble = None
         log.info("database_recovered", in_flight=self.in_flight)
 
+    def _tell_skews(self) -> None:
+        """Name gateways whose clock is off, each once an hour: thousands when it is this machine's own."""
+        now_s = time.monotonic()
+        for each in self.skews.to_tell(now_s, every_s=_SKEW_REPEAT_S, at_most=_SKEWS_AT_ONCE):
+            log.warning(
+                "gateway_clock_skew",
+                gateway=each.gateway,
+                skew_s=None if each.skew_s is None else round(each.skew_s, 1),
+                never_set=each.never_set,
+                gateways=len(self.skews.off(now_s)),
+                action="set the gateway's clock; see `ingest reconcile`",
+            )
+
     async def probe(self) -> None:
         """Notice a database that went away while there is nothing to write."""
         while True:
@@ -266,6 +290,7 @@ class Committer:
         last = Counts()
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            self._tell_skews()
             if self.totals != last:
                 last = self.totals.plus(Counts())
                 log.info("progress", **last.as_dict(), in_flight=self.in_flight)
