@@ -191,8 +191,8 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "gauge",
         "gateways",
         "Gateways whose clock was off by more than observe.clock_skew_s, or was never set, in that time.",
-        "One: that gateway, named in the log as gateway_clock_skew. All of them: this machine's own clock, or "
-        "a backlog being drained.",
+        "One: that gateway, named in the log as gateway_clock_skew. All of them: this machine's own clock, "
+        "or a backlog being drained.",
     ),
     MetricDef(
         "ingest_last_commit_timestamp_seconds",

@@ -58,25 +58,27 @@ with fenced as (
         set value = total.value + excluded.value, updated_at = now()
 ), by_gateway as (
     insert into iot.ingest_gateway_hours as total (
-        hour, client_id, gateway, tenant_id, received, committed, skipped, ignored, decoded, written,
-        duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
+        hour, client_id, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded,
+        written, duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
     )
     select
-        added.hour, fenced.client_id, added.gateway, added.tenant_id, added.received, added.committed,
-        added.skipped, added.ignored, added.decoded, added.written, added.duplicate, added.rejected,
-        added.nulls, added.clock_future, added.clock_ancient, added.clock_unset, added.least_lag_s
+        added.hour, fenced.client_id, added.gateway, added.tenant_id, added.greenhouse_id, added.received,
+        added.committed, added.skipped, added.ignored, added.decoded, added.written, added.duplicate,
+        added.rejected, added.nulls, added.clock_future, added.clock_ancient, added.clock_unset,
+        added.least_lag_s
     from fenced
     cross join unnest(
-        $7::timestamptz[], $8::text[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[],
+        $7::timestamptz[], $8::text[], $9::uuid[], $10::uuid[], $11::bigint[], $12::bigint[],
         $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[],
-        $19::bigint[], $20::bigint[], $21::bigint[], $22::double precision[]
+        $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::double precision[]
     ) as added (
-        hour, gateway, tenant_id, received, committed, skipped, ignored, decoded, written, duplicate,
-        rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
+        hour, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded, written,
+        duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
     )
     order by added.hour, added.gateway
     on conflict (hour, client_id, gateway) do update
         set tenant_id = excluded.tenant_id,
+            greenhouse_id = excluded.greenhouse_id,
             received = total.received + excluded.received,
             committed = total.committed + excluded.committed,
             skipped = total.skipped + excluded.skipped,
@@ -94,7 +96,7 @@ with fenced as (
     insert into iot.ingest_written_hours as total (hour, greenhouse_id, tenant_id, client_id, rows)
     select added.hour, added.greenhouse_id, added.tenant_id, fenced.client_id, added.rows
     from fenced
-    cross join unnest($23::timestamptz[], $24::uuid[], $25::uuid[], $26::bigint[])
+    cross join unnest($24::timestamptz[], $25::uuid[], $26::uuid[], $27::bigint[])
         as added (hour, greenhouse_id, tenant_id, rows)
     order by added.hour, added.greenhouse_id, added.tenant_id
     on conflict (hour, greenhouse_id, tenant_id, client_id) do update
@@ -230,6 +232,7 @@ def _columns_of(booking: Booking) -> list[list[Any]]:
         [_EPOCH + timedelta(microseconds=hour_us) for hour_us, _ in keys],
         [gateway for _, gateway in keys],
         [hour.tenant_id for hour in hours],
+        [hour.greenhouse_id for hour in hours],
         *([getattr(each, name) for each in counts] for name in Counts.__slots__),
         *([hour.clock_faults[kind] for hour in hours] for kind in get_args(ClockFaultKind)),
         [None if hour.least_lag_us is None else hour.least_lag_us / 1e6 for hour in hours],

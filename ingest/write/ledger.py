@@ -37,6 +37,7 @@ class GatewayHour:
     """What one gateway adds to both ledgers in one hour of receipt, and what its clock says."""
 
     tenant_id: UUID | None = None
+    greenhouse_id: UUID | None = None
     counts: Counts = field(default_factory=Counts)
     least_lag_us: int | None = None
     """Receipt time minus reading time, the least of what was sent with a time; below 0 its clock is ahead."""
@@ -63,7 +64,7 @@ class Booking:
         key = (receipt_us - receipt_us % HOUR_US, gateway.name)
         hour = self.gateways.get(key)
         if hour is None:
-            hour = self.gateways[key] = GatewayHour(gateway.tenant_id)
+            hour = self.gateways[key] = GatewayHour(gateway.tenant_id, gateway.greenhouse_id)
         return hour
 
 

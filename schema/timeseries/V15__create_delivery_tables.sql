@@ -114,6 +114,7 @@ create table iot.ingest_gateway_hours (
     client_id text not null,
     gateway text not null,
     tenant_id uuid,
+    greenhouse_id uuid,
     received bigint not null,
     committed bigint not null,
     skipped bigint not null,
@@ -142,6 +143,8 @@ comment on column iot.ingest_gateway_hours.gateway is
     'all messages whose place the catalog does not know.';
 comment on column iot.ingest_gateway_hours.tenant_id is
     'metadata.tenants.id of its place, as last known in that hour; NULL for (unplaced).';
+comment on column iot.ingest_gateway_hours.greenhouse_id is
+    'metadata.greenhouses.id of its place, likewise; NULL where each label says which.';
 comment on column iot.ingest_gateway_hours.received is 'Messages taken from the broker and settled since.';
 comment on column iot.ingest_gateway_hours.committed is 'Messages whose rows or dead letter were committed.';
 comment on column iot.ingest_gateway_hours.skipped is 'Messages sent again that the delivery journal knew.';
@@ -195,17 +198,19 @@ as $$
         returning h.*
     ), added as (
         insert into iot.ingest_gateway_hours as total (
-            hour, client_id, gateway, tenant_id, received, committed, skipped, ignored, decoded, written,
-            duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset
+            hour, client_id, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded,
+            written, duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset
         )
         select
-            '-infinity', f.client_id, f.gateway, (array_agg(f.tenant_id order by f.hour desc))[1], sum(f.received),
-            sum(f.committed), sum(f.skipped), sum(f.ignored), sum(f.decoded), sum(f.written), sum(f.duplicate),
-            sum(f.rejected), sum(f.nulls), sum(f.clock_future), sum(f.clock_ancient), sum(f.clock_unset)
+            '-infinity', f.client_id, f.gateway, (array_agg(f.tenant_id order by f.hour desc))[1],
+            (array_agg(f.greenhouse_id order by f.hour desc))[1], sum(f.received), sum(f.committed), sum(f.skipped),
+            sum(f.ignored), sum(f.decoded), sum(f.written), sum(f.duplicate), sum(f.rejected), sum(f.nulls),
+            sum(f.clock_future), sum(f.clock_ancient), sum(f.clock_unset)
         from folded as f
         group by f.client_id, f.gateway
         on conflict (hour, client_id, gateway) do update
             set tenant_id = excluded.tenant_id,
+                greenhouse_id = excluded.greenhouse_id,
                 received = total.received + excluded.received,
                 committed = total.committed + excluded.committed,
                 skipped = total.skipped + excluded.skipped,
