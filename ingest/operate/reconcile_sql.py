@@ -25,8 +25,8 @@ GATEWAYS: Final = """
         sum(clock_future)::bigint as clock_future,
         sum(clock_ancient)::bigint as clock_ancient,
         sum(clock_unset)::bigint as clock_unset,
-        greatest(-min(least_lag_s), 0) as ahead_s,
-        greatest(max(least_lag_s), 0) as behind_s
+        case when count(least_lag_s) > 0 then greatest(-min(least_lag_s), 0) end as ahead_s,
+        case when count(least_lag_s) > 0 then greatest(max(least_lag_s), 0) end as behind_s
     from iot.ingest_gateway_hours
     where hour >= $1
         and hour < $2

@@ -261,8 +261,8 @@ async def test_folded_hours_still_add_up(writer: WriterUnderTest, connection: Co
     await adds_up(connection)
     for _ in range(2):
         await connection.execute(FOLD, (NOW_US - 10 * HOUR_US) // 1_000_000)
-        hours = await connection.fetch("select isfinite(hour), received from iot.ingest_gateway_hours")
-        assert Counter((each[0], each[1]) for each in hours) == {(True, 1): 4, (False, 1): 2}
+        kept = await connection.fetch("select isfinite(hour), received from iot.ingest_gateway_hours")
+        assert Counter((each[0], each[1]) for each in kept) == {(True, 1): 4, (False, 1): 2}
         assert await connection.fetchval("select count(*) from iot.ingest_written_hours") == 4
     assert await connection.fetchval(FOLD, (NOW_US + HOUR_US) // 1_000_000) == 4
     assert {(each[0], each[1], each[2], each[3]) for each in await connection.fetch(PLACES)} == {
