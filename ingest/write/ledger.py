@@ -129,31 +129,34 @@ def _book_messages(booking: Booking, batch: Batch, numbers: Sequence[int]) -> di
         gateways, receipts_us = [gateways[each] for each in numbers], [receipts_us[each] for each in numbers]
         starts, ends = [starts[each] for each in numbers], [ends[each] for each in numbers]
     messages_of = Counter(gateways)
-    rows_of: dict[Gateway, int] = messages_of
     # Where message number n has row number n, of as many rows as messages, each has one: the common case.
-    if len(batch.rows) != len(batch) or batch.row_starts != list(range(len(batch))):
-        rows_of = {}
-        for gateway, start, end in zip(gateways, starts, ends, strict=True):
-            rows_of[gateway] = rows_of.get(gateway, 0) + end - start
-    newest_of = dict(zip(gateways, range(len(gateways)), strict=True))
+    if len(batch.rows) == len(batch) and batch.row_starts == list(range(len(batch))):
+        rows_of: dict[Gateway, int] = messages_of
+        newest_of = dict(zip(gateways, range(len(gateways)), strict=True))
+    else:
+        rows_of, newest_of = {}, {}
+        for number, (gateway, start, end) in enumerate(zip(gateways, starts, ends, strict=True)):
+            if start < end:
+                rows_of[gateway] = rows_of.get(gateway, 0) + end - start
+                newest_of[gateway] = number
     for gateway, messages in messages_of.items():
-        newest = newest_of[gateway]
-        hour = booking.hour_of(gateway, receipts_us[newest])
+        hour = booking.hour_of(gateway, receipts_us[0])
         hour.counts.received += messages
         hour.counts.committed += messages
-        hour.counts.decoded += rows_of[gateway]
-        hour.counts.written += rows_of[gateway]
-        _note_lag(hour, receipts_us[newest], batch.rows[starts[newest] : ends[newest]])
+        hour.counts.decoded += rows_of.get(gateway, 0)
+        hour.counts.written += rows_of.get(gateway, 0)
+        if (newest := newest_of.get(gateway)) is not None:
+            _note_lag(hour, receipts_us[newest], batch.rows[starts[newest] : ends[newest]])
     return rows_of
 
 
 def _note_lag(hour: GatewayHour, receipt_us: int, rows: Sequence[Row]) -> None:
-    """Compare the clock of a gateway's newest message in the batch: all of them would cost 0.3 µs each.
+    """Compare the clock behind a gateway's newest rows in the batch: all of them would cost 0.3 µs a message.
 
     Of its readings the first and the last are looked at: gateways send a buffer in order. A reading without
     a time has the receipt's, a lag of exactly 0, which says nothing of a clock.
     """
-    for row in (*rows[:1], *rows[-1:]):
+    for row in (rows[0], rows[-1]):
         if row.time_us != receipt_us:
             hour.note_lag(receipt_us - row.time_us)
 
@@ -181,7 +184,7 @@ def _rows_by_hour(batch: Batch, rows_of: Counter[Gateway]) -> Counter[tuple[Hour
         by_hour = Counter([(row[0], row[1] // HOUR_US) for row in batch.rows])
         for (series, each), rows in by_hour.items():
             found[each * HOUR_US, series.greenhouse_id, series.tenant_id] += rows
-    elif all(gateway.greenhouse_id is not None for gateway, rows in rows_of.items() if rows):
+    elif all(gateway.greenhouse_id is not None for gateway in rows_of):
         for gateway, rows in rows_of.items():
             if gateway.greenhouse_id is not None and gateway.tenant_id is not None:
                 found[hour * HOUR_US, gateway.greenhouse_id, gateway.tenant_id] += rows

@@ -168,6 +168,8 @@ def test_readings_without_a_time_say_nothing_of_a_clock() -> None:
 def test_the_newest_message_of_a_batch_tells_how_far_the_clock_is_off() -> None:
     assert lag_of(Sent(0, 1, [90 * SECOND_US]), Sent(0, 1, [3 * SECOND_US])) == 3 * SECOND_US
     assert lag_of(Sent(0, 1, [-20 * SECOND_US])) == -20 * SECOND_US
+    rejected = Sent(0, 1, [], rejections=1)
+    assert lag_of(Sent(0, 1, [3 * SECOND_US]), rejected) == 3 * SECOND_US
 
 
 def test_of_a_buffer_the_newest_reading_counts_in_whichever_order_it_comes() -> None:
