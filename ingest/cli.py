@@ -179,6 +179,40 @@ def normalize(
     )
 
 
+@app.command()
+def reconcile(
+    context: typer.Context,
+    *,
+    since: Annotated[str, typer.Option(help="From: ISO 8601, or 30m, 12h, 7d ago.")] = "24h",
+    until: Annotated[str | None, typer.Option(help="Up to, as --since; without it, now.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this one: topic prefix, or id.")] = None,
+    gateway: Annotated[str | None, typer.Option(help="Only of this one, as the report names it.")] = None,
+    max_gaps: Annotated[
+        int | None, typer.Option("--max-gaps", min=0, help="More gaps than this are a fault.")
+    ] = None,
+    complete: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Percent that each sensor has to have delivered.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare both ledgers, by gateway, with the tables; find gaps. Exit 1 when something does not add up."""
+    from ingest.commands import reconciling  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(
+        context,
+        lambda invocation: reconciling.run(
+            invocation,
+            since=since,
+            until=until,
+            tenant=tenant,
+            gateway=gateway,
+            max_gaps=max_gaps,
+            complete=complete,
+            as_json=as_json,
+        ),
+    )
+
+
 @schema_app.command("migrate")
 def schema_migrate(context: typer.Context, *, database: OnlyDatabase = None, as_json: Json = False) -> None:
     """Apply the migrations that are pending."""

@@ -16,14 +16,16 @@ import structlog
 
 from ingest.errors import DatabaseFault, Unavailable
 from ingest.link import Link
-from ingest.receive import QOS, entry_of
+from ingest.model import UNPLACED
+from ingest.observe.skew import ClockSkews
+from ingest.receive import QOS, Entry, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ingest.intake import Intake
-    from ingest.model import Delivery, Reason
+    from ingest.model import Delivery, Gateway, Reason
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 _PROGRESS_INTERVAL_S: Final = 10.0
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
+_SKEW_REPEAT_S: Final = 3600.0
+_SKEWS_AT_ONCE: Final = 5
+"""Lines in a progress interval."""
 
 log = structlog.get_logger()
 
@@ -68,6 +73,7 @@ class Committer:
             on_recovery=self._on_database_recovery,
         )
         self.totals = Counts()
+        self.skews = ClockSkews(settings.observe.clock_skew_s)
         self.drained = asyncio.Event()
         """Set while nothing received waits for its COMMIT."""
         self.drained.set()
@@ -75,7 +81,7 @@ class Committer:
         self.link = Link(settings, self.writer, self, repeats)
         self._filled = asyncio.Event()
         self._forget_wanted = False
-        self._unrecorded_skips = 0
+        self._unrecorded_skips: Counter[tuple[int, Gateway]] = Counter()
         self._committing: Batch | None = None
         self._waiting_since_s: float | None = None
 
@@ -102,11 +108,13 @@ class Committer:
         """Count a connection after the first."""
         self._metrics.reconnected()
 
-    def skipped(self, count: int) -> None:
-        """Count deliveries that the journal knows as committed."""
+    def skipped(self, deliveries: Sequence[Delivery]) -> None:
+        """Count *deliveries* that the journal knows; stored with the next COMMIT, or by `settle`."""
+        count = len(deliveries)
         self.totals.received += count
         self.totals.skipped += count
-        self._unrecorded_skips += count
+        now_us = time.time_ns() // 1000
+        self._unrecorded_skips.update((now_us, self._intake.gateway_of(each.topic)) for each in deliveries)
         self._metrics.messages(received=count, skipped=count)
 
     def proved(self) -> None:
@@ -131,7 +139,7 @@ class Committer:
                     self.link.resume()
             if self._forget_wanted:
                 self._forget_wanted = False
-                await self.writer.forget(self.link.ledger.pending)
+                await self.settle()
             if not self._intake.messages:
                 self.drained.set()
 
@@ -142,16 +150,30 @@ class Committer:
                 batch = self._intake.look_again(batch)
         ledger = self.link.ledger
         entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
-        skips, self._unrecorded_skips = self._unrecorded_skips, 0
         started_s = time.perf_counter()
-        outcome = await self.writer.commit(
-            batch, ledger.extended_by(entries), Counts(received=len(batch) + skips, skipped=skips)
-        )
+        outcome = await self._write(batch, ledger.extended_by(entries))
         ledger.committed(entries)
         self.link.acknowledge([entry.packet_id for entry in entries])
         self._account(batch, outcome, time.perf_counter() - started_s)
         if self._intake.is_outdated(batch):  # a newer catalog came during the COMMIT
             self._on_outdated()
+
+    async def _write(self, batch: Batch, pending: Sequence[Entry]) -> Outcome:
+        """Commit *batch*, and what was skipped since the one before."""
+        batch.skipped, self._unrecorded_skips = self._unrecorded_skips, Counter()
+        skips = batch.skipped.total()
+        return await self.writer.commit(batch, pending, Counts(received=len(batch) + skips, skipped=skips))
+
+    async def settle(self) -> None:
+        """Shorten the stored list to what is unproven, and note what was skipped, while no batch waits.
+
+        Skips go in as a batch without messages: a COMMIT whose answer is lost is then settled by its id,
+        not by counting again.
+        """
+        if self._unrecorded_skips:
+            await self._write(Batch(), self.link.ledger.pending)
+        else:
+            await self.writer.forget(self.link.ledger.pending)
 
     def _account(self, batch: Batch, outcome: Outcome, commit_s: float) -> None:
         counts = outcome.counts
@@ -169,6 +191,11 @@ class Committer:
             null=counts.null,
         )
         self._metrics.rejections(reasons)
+        now_s = time.monotonic()
+        for (_, gateway), hour in outcome.booking.gateways.items():
+            if gateway != UNPLACED.name:
+                lag_s = None if hour.least_lag_us is None else hour.least_lag_us / 1e6
+                self.skews.note(gateway, lag_s, hour.clock_faults["unset"], now_s)
         result: BatchResult = "staged" if outcome.staged else "straight"
         self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(
@@ -238,6 +265,19 @@ class Committer:
         self._database_trouble = None
         log.info("database_recovered", in_flight=self.in_flight)
 
+    def _tell_skews(self) -> None:
+        """Name gateways whose clock is off, each once an hour: thousands when it is this machine's own."""
+        now_s = time.monotonic()
+        for each in self.skews.to_tell(now_s, every_s=_SKEW_REPEAT_S, at_most=_SKEWS_AT_ONCE):
+            log.warning(
+                "gateway_clock_skew",
+                gateway=each.gateway,
+                skew_s=None if each.skew_s is None else round(each.skew_s, 1),
+                never_set=each.never_set,
+                gateways=len(self.skews.off(now_s)),
+                action="set the gateway's clock; see `ingest reconcile`",
+            )
+
     async def probe(self) -> None:
         """Notice a database that went away while there is nothing to write."""
         while True:
@@ -250,6 +290,7 @@ class Committer:
         last = Counts()
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            self._tell_skews()
             if self.totals != last:
                 last = self.totals.plus(Counts())
                 log.info("progress", **last.as_dict(), in_flight=self.in_flight)

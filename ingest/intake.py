@@ -16,7 +16,7 @@ from ingest.write import Batch, message_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ingest.model import Delivery
+    from ingest.model import Delivery, Gateway
     from ingest.resolve import Resolver
 
 _RETAIN: Final = 0x01
@@ -100,9 +100,15 @@ class Intake:
                     batch.rows_of(index),
                     batch.rejections.get(index),
                     batch.tenants.get(index),
+                    gateway=batch.gateways[index],
+                    nulls=batch.nulls_of.get(index, 0),
                 )
-        revised.nulls, revised.ignored = batch.nulls, batch.ignored
+        revised.ignored_at = batch.ignored_at
         return revised
+
+    def gateway_of(self, topic: str) -> Gateway:
+        """Give the gateway that publishes to *topic*, as the catalog of today knows it."""
+        return self.resolver.gateway_of(self._decoder.scope_of(topic))
 
     def _add(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
         topic, payload, flags, _ = delivery
@@ -112,13 +118,11 @@ class Intake:
             else self._decoder.decode(topic, payload, receipt_us)
         )
         if decoded is IGNORED:
-            batch.add(delivery, receipt_us)
-            batch.ignored += 1
+            batch.ignore(delivery, receipt_us, self.gateway_of(topic))
             return
         resolved = self.resolver.resolve(decoded)
-        batch.nulls += decoded.nulls
         if not decoded.rejections and not resolved.rejections:
-            batch.add(delivery, receipt_us, resolved.rows)
+            batch.add(delivery, receipt_us, resolved.rows, gateway=resolved.gateway, nulls=decoded.nulls)
             return
         index = batch.add(
             delivery,
@@ -126,6 +130,8 @@ class Intake:
             resolved.rows,
             decoded.rejections + resolved.rejections,
             resolved.tenant_id,
+            gateway=resolved.gateway,
+            nulls=decoded.nulls,
         )
         if resolved.missing:
             if not batch.curable:

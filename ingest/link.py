@@ -61,8 +61,8 @@ class Receiver(Protocol):
     def reconnected(self) -> None:
         """Hear of a subscribed connection after the first."""
 
-    def skipped(self, count: int) -> None:
-        """Hear of *count* deliveries that are in the table already."""
+    def skipped(self, deliveries: Sequence[Delivery]) -> None:
+        """Hear of *deliveries* that are in the table already."""
 
     def proved(self) -> None:
         """Hear that the broker has every PUBACK: the stored list may be emptied."""
@@ -298,7 +298,7 @@ class Link:
         if not verdict.unproven:  # the broker has them all: as good as a PINGRESP
             self._receiver.proved()
         if verdict.skipped:
-            self._receiver.skipped(len(verdict.skipped))
+            self._receiver.skipped(verdict.skipped)
             log.info("redelivery_skipped", messages=len(verdict.skipped))
             self.acknowledge([delivery.packet_id for delivery in verdict.skipped])
 

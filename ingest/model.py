@@ -49,6 +49,9 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 CUT_PAYLOAD_BYTES = 4096
 """How much of a payload over the limit is kept."""
 
+ClockFaultKind: TypeAlias = Literal["future", "ancient", "unset"]
+"""Later than the accepted times; earlier; or in 1970, where a clock begins that was never set."""
+
 PayloadFormat: TypeAlias = Literal["reading", "readings", "labels"]
 """How a route's payload is read: one reading (or an array), a batch envelope, a flat label map."""
 
@@ -70,6 +73,23 @@ class CutPayload(bytes):
     def of(cls, payload: bytes) -> Self:
         """Cut *payload*, unless it is cut already."""
         return payload if isinstance(payload, cls) else cls(payload, len(payload), sha256(payload).digest())
+
+
+class ClockFault(str):
+    """The detail of a `bad_timestamp` that is a time, but not one to be believed."""
+
+    kind: ClockFaultKind
+    time_us: int
+    """What it means, in µs since 1970-01-01 UTC."""
+
+    __slots__ = ("kind", "time_us")
+
+    def __new__(cls, detail: str, kind: ClockFaultKind, time_us: int) -> Self:
+        """Keep what the *detail* says in words as values, too: clocks are judged by it."""
+        fault = super().__new__(cls, detail)
+        fault.kind = kind
+        fault.time_us = time_us
+        return fault
 
 
 class Delivery(NamedTuple):
@@ -95,6 +115,26 @@ class Scope:
     tenant: str | None = None
     greenhouse: str | None = None
     sensor_type: str | None = None
+    gateway: str = ""
+    """The topic as far as it says the place, `{tenant}` and `{greenhouse}` still in braces."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gateway:
+    """Who publishes, as far as MQTT tells: the place in the topic. Compared by identity, one object a name.
+
+    The publisher's client id does not reach a subscriber, so two devices of one place are one gateway.
+    """
+
+    name: str
+    """The topic up to the place, in the catalog's spelling: `greenhouse/A1`, `GREENHOUSE/SARA/01`."""
+    tenant_id: UUID | None = None
+    greenhouse_id: UUID | None = None
+    """None where each label says which."""
+
+
+UNPLACED = Gateway("(unplaced)")
+"""Everything whose place no catalog knows, under one name: invented topics make no rows of their own."""
 
 
 class Reading(NamedTuple):
@@ -173,3 +213,4 @@ class Resolved:
     missing: frozenset[str] = frozenset()
     """The names that rejections lacked (`resolve.missing`): worth one refresh before the message is given
     up, and another look whenever a newer catalog has them."""
+    gateway: Gateway = UNPLACED

@@ -112,6 +112,7 @@ class JobEverySettings(_PolicyTable):
     fill_greenhouse_daily_summary: Span = "1 hour"
     fill_sensor_performance_daily: Span = "1 hour"
     recompute_late_buckets: Span = "15 minutes"
+    fold_ledger_hours: Span = "1 day"
 
 
 class JobWindowSettings(_PolicyTable):

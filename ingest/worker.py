@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -165,7 +166,7 @@ class Worker:
         await self._commits.link.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_S):
-                await self._commits.writer.forget(self._commits.link.ledger.pending)
+                await self._commits.settle()
 
     async def _start_http(self) -> HttpServer | None:
         gauge = self._metrics.read_gauge
@@ -173,6 +174,8 @@ class Worker:
         gauge("ingest_buffered_bytes", lambda: self._commits.buffered_bytes)
         gauge("ingest_broker_connected", lambda: float(self._commits.link.trouble is None))
         gauge("ingest_catalog_age_seconds", lambda: self._loader.age_s)
+        gauge("ingest_clock_skew_seconds", lambda: self._commits.skews.worst_s(time.monotonic()))
+        gauge("ingest_skewed_gateways", lambda: len(self._commits.skews.off(time.monotonic())))
         gauge("ingest_catalog_sensors", lambda: self._intake.resolver.catalog.counts()["sensors"])
         observe = self._settings.observe
         if observe.http_port is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ingest.decode.values import INFINITY, Fault, parse_value, quoted, storable
+from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_value, quoted, storable
 from ingest.model import Reading, Rejection
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ ENVELOPE_KEYS: Final = ("timestamp", "greenhouseId", "tenantId")
 
 
 def read_labels(
-    labels: dict[str, object], time_us: int | Fault, *, max_label_chars: int, escaped: bool, decoded: Decoded
+    labels: dict[str, object],
+    time_us: int | TimeFault,
+    *,
+    max_label_chars: int,
+    escaped: bool,
+    decoded: Decoded,
 ) -> None:
     """Add one reading, rejection or null to *decoded* for each of *labels* (envelope keys removed).
 
@@ -35,8 +40,8 @@ def read_labels(
         if not label or len(label) > max_label_chars:
             rejections.append(_unusable_label(label, field, max_label_chars))
             continue
-        if isinstance(time_us, Fault):
-            rejections.append(Rejection(field, "bad_timestamp", str(time_us)))
+        if not isinstance(time_us, int):
+            rejections.append(bad_time(field, time_us))
             continue
         number: float | Fault | None
         if type(value) is float and -INFINITY < value < INFINITY:

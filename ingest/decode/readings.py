@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.decode.labels import ENVELOPE_KEYS, read_labels
 from ingest.decode.payload import parse_payload
 from ingest.decode.routes import IGNORED, Ignored, Routes
-from ingest.decode.values import INFINITY, Fault, parse_time, parse_value, quoted
+from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_time, parse_value, quoted
 from ingest.model import CutPayload, Decoded, Reading, Rejection
 
 if TYPE_CHECKING:
@@ -74,11 +74,16 @@ class Decoder:
             return self._labels(scope, tree, payload, receipt_us, time_range_us)
         return self._readings(scope, tree, receipt_us, time_range_us)
 
+    def scope_of(self, topic: str) -> Scope | None:
+        """Give what *topic* says of messages that are not decoded; None where it is ignored or unrouted."""
+        scope = self._routes.route(topic)
+        return None if scope is IGNORED else scope
+
     def _readings(
         self, scope: Scope, tree: object, receipt_us: int, time_range_us: tuple[int, int]
     ) -> Decoded:
         """Read one reading, an array, or (format `readings` only, which has no bare values) an envelope."""
-        time_us: int | Fault = receipt_us
+        time_us: int | TimeFault = receipt_us
         if scope.format == "readings":
             if type(tree) is dict and "readings" in tree:
                 stamp = tree.get("timestamp")
@@ -144,7 +149,7 @@ def _read(
     item: object,
     field: str,
     topic_type: str | None,
-    default_time_us: int | Fault,
+    default_time_us: int | TimeFault,
     time_range_us: tuple[int, int],
 ) -> Reading | Rejection | None:
     """Read *item*, a JSON object or a bare value; None for a null. Keys not looked up here are not read."""
@@ -189,11 +194,11 @@ def _read(
 
 
 def _refusal(
-    field: str, *, time_us: object, value: object, sensor: object, sensor_type: object, unit: object
+    field: str, *, time_us: int | TimeFault, value: object, sensor: object, sensor_type: object, unit: object
 ) -> Rejection:
     """Name the first thing wrong with a reading that has something wrong."""
-    if isinstance(time_us, Fault):
-        return Rejection(field, "bad_timestamp", str(time_us))
+    if not isinstance(time_us, int):
+        return bad_time(field, time_us)
     for fault in (value, sensor):
         if isinstance(fault, Fault):
             return Rejection(field, "bad_value", str(fault))

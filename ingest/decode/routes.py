@@ -43,6 +43,7 @@ _CAPTURES = {
     "{greenhouse_code}": "greenhouse",
     "{sensor_type}": "sensor_type",
 }
+_PLACES = ("tenant", "greenhouse")
 
 
 class Routes:
@@ -59,7 +60,9 @@ class Routes:
             faults += _faults_of(route)
         if faults:
             raise ConfigurationError(faults)
-        self._routes = tuple((tuple(route.topic.split("/")), route) for route in routes)
+        self._routes = tuple(
+            (tuple(route.topic.split("/")), route, _gateway_of(route.topic.split("/"))) for route in routes
+        )
         self._ignore = tuple(ignore)
         self._remembered: dict[str, Scope | Ignored | None] = {}
 
@@ -80,7 +83,7 @@ class Routes:
         if any(topics.match(topic_filter, topic) for topic_filter in self._ignore):
             return IGNORED
         levels = topic.split("/")
-        for pattern, route in self._routes:
+        for pattern, route, gateway in self._routes:
             captured = _capture(pattern, levels)
             if captured is not None:
                 return Scope(
@@ -88,6 +91,7 @@ class Routes:
                     captured.get("tenant", route.tenant),
                     captured.get("greenhouse"),
                     captured.get("sensor_type"),
+                    gateway,
                 )
         return None
 
@@ -107,6 +111,19 @@ def _capture(pattern: tuple[str, ...], levels: list[str]) -> dict[str, str] | No
         else:
             captured[name] = level
     return captured
+
+
+def _gateway_of(levels: list[str]) -> str:
+    """Give the pattern up to its last level that names a place, all of it where none does.
+
+    A level that is matched and not read stays `+`: whatever is published there, it is one gateway.
+    """
+    places = [number for number, level in enumerate(levels) if _CAPTURES.get(level) in _PLACES]
+    return "/".join(
+        "+" if name == "sensor_type" else f"{{{name}}}" if name else level
+        for level in levels[: places[-1] + 1 if places else None]
+        for name in (_CAPTURES.get(level),)
+    )
 
 
 def _faults_of(route: RouteSettings) -> list[str]:

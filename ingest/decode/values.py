@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final, final
+from typing import Final, TypeAlias, final
+
+from ingest.model import ClockFault, ClockFaultKind, Rejection
 
 INFINITY: Final = float("inf")
 QUOTED_CHARS: Final = 80
@@ -29,6 +31,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _SECONDS_BELOW: Final = 10**11
 _MILLISECONDS_BELOW: Final = 10**14
 _MICROSECONDS_BELOW: Final = 10**17
+_YEAR_1971_US: Final = 31_536_000_000_000
+"""A clock without a battery starts at 1970-01-01 and counts from there for as long as it has power."""
 
 
 @final
@@ -36,6 +40,10 @@ class Fault(str):
     """Why a value or payload was refused, in the operator's words; never shown as data."""
 
     __slots__ = ()
+
+
+TimeFault: TypeAlias = Fault | ClockFault
+"""No time at all, or one that the gateway's clock got wrong."""
 
 
 def quoted(value: object) -> str:
@@ -79,8 +87,8 @@ def parse_value(value: object) -> float | Fault | None:
     return Fault(f"{quoted(value)} is no number") if word is None else word
 
 
-def parse_time(value: object, time_range_us: tuple[int, int]) -> int | Fault:
-    """Read a time as µs since 1970-01-01 UTC, or a Fault; also for one outside (earliest, latest).
+def parse_time(value: object, time_range_us: tuple[int, int]) -> int | TimeFault:
+    """Read a time as µs since 1970-01-01 UTC, or a Fault; a ClockFault for one outside (earliest, latest).
 
     ISO 8601 with date and time of day (`T` or a space between them) and `Z`, an offset, or neither
     (UTC), digits beyond µs cut off; or an epoch number, also as text: below 1e11 seconds, below 1e14
@@ -102,11 +110,23 @@ def parse_time(value: object, time_range_us: tuple[int, int]) -> int | Fault:
     earliest_us, latest_us = time_range_us
     if earliest_us <= time_us <= latest_us:
         return time_us
-    side, limit_us = ("earlier", earliest_us) if time_us < earliest_us else ("later", latest_us)
-    return Fault(
-        f"timestamp {quoted(value)} means {_instant(time_us)}, {side} than the accepted "
-        f"{_instant(limit_us)}; check the gateway's clock"
-    )
+    kind: ClockFaultKind
+    if time_us > latest_us:
+        kind, said = "future", f"in the future: later than the accepted {_instant(latest_us)}"
+    elif 0 <= time_us < _YEAR_1971_US:
+        kind, said = (
+            "unset",
+            f"where a clock begins that was never set: accepted from {_instant(earliest_us)}",
+        )
+    else:
+        kind, said = "ancient", f"too old: earlier than the accepted {_instant(earliest_us)}"
+    detail = f"timestamp {quoted(value)} means {_instant(time_us)}, {said}; check the gateway's clock"
+    return ClockFault(detail, kind, time_us)
+
+
+def bad_time(field: str, fault: TimeFault) -> Rejection:
+    """Give the rejection of a reading whose time is no good; what is known of its clock stays with it."""
+    return Rejection(field, "bad_timestamp", fault if isinstance(fault, ClockFault) else str(fault))
 
 
 def _from_iso(text: str) -> int | None:

@@ -28,6 +28,8 @@ GaugeName: TypeAlias = Literal[
     "ingest_broker_connected",
     "ingest_catalog_age_seconds",
     "ingest_catalog_sensors",
+    "ingest_clock_skew_seconds",
+    "ingest_skewed_gateways",
 ]
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
@@ -175,6 +177,22 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "sensors",
         "Sensors in the catalog in use.",
         "A fall: somebody deleted or moved sensors; their readings now get derived ids.",
+    ),
+    MetricDef(
+        "ingest_clock_skew_seconds",
+        "gauge",
+        "seconds",
+        "How far the worst gateway's clock was off, ahead or behind, in the last 15 to 30 minutes.",
+        "Large: `ingest reconcile` says whose. A gateway that sent nothing but old readings for a quarter of "
+        "an hour looks like one whose clock is behind.",
+    ),
+    MetricDef(
+        "ingest_skewed_gateways",
+        "gauge",
+        "gateways",
+        "Gateways whose clock was off by more than observe.clock_skew_s, or was never set, in that time.",
+        "One: that gateway, named in the log as gateway_clock_skew. All of them: this machine's own clock, "
+        "or a backlog being drained.",
     ),
     MetricDef(
         "ingest_last_commit_timestamp_seconds",

@@ -42,6 +42,12 @@ select
     and has_table_privilege('iot.ingest_counters', 'select')
     and has_table_privilege('iot.ingest_counters', 'insert')
     and has_table_privilege('iot.ingest_counters', 'update')
+    and has_table_privilege('iot.ingest_gateway_hours', 'select')
+    and has_table_privilege('iot.ingest_gateway_hours', 'insert')
+    and has_table_privilege('iot.ingest_gateway_hours', 'update')
+    and has_table_privilege('iot.ingest_written_hours', 'select')
+    and has_table_privilege('iot.ingest_written_hours', 'insert')
+    and has_table_privilege('iot.ingest_written_hours', 'update')
     and has_database_privilege(current_database(), 'temporary')
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.errors import IngestError
 from ingest.labels import greenhouse_number
+from ingest.model import UNPLACED, Gateway
 from ingest.resolve.missing import missing_name
 from ingest.resolve.names import parse_uuid, quoted
 
@@ -58,6 +59,24 @@ def place_of(catalog: Catalog, scope: Scope) -> Place:
     except Refused as refusal:
         return Place(tenant, greenhouse, refusal.with_traceback(None))
     return Place(tenant, greenhouse)
+
+
+def gateway_of(scope: Scope, place: Place) -> Gateway:
+    """Give the gateway of *scope* with the names the catalog has for its place; UNPLACED where it has none.
+
+    In the catalog's spelling, so that one place is one gateway: codes are found in any case, UUIDs too.
+    What is switched off is known, and keeps its name.
+    """
+    tenant, greenhouse = place.tenant, place.greenhouse
+    if not scope.gateway or tenant is None or (scope.greenhouse is not None and greenhouse is None):
+        return UNPLACED
+    name = scope.gateway
+    if scope.tenant is not None:
+        name = name.replace("{tenant}", scope.tenant)
+    if greenhouse is None:
+        return Gateway(name, tenant.tenant_id)
+    said = str(greenhouse.greenhouse_id) if parse_uuid(scope.greenhouse or "") else greenhouse.code
+    return Gateway(name.replace("{greenhouse}", said), tenant.tenant_id, greenhouse.greenhouse_id)
 
 
 def greenhouse_of_label(catalog: Catalog, place: Place, label: str) -> Greenhouse:

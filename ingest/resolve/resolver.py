@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from ingest.model import Decoded, Reading, Reason, Rejection, Resolved, Row, Scope, Series
+from ingest.model import (
+    UNPLACED,
+    Decoded,
+    Gateway,
+    Reading,
+    Reason,
+    Rejection,
+    Resolved,
+    Row,
+    Scope,
+    Series,
+)
 from ingest.resolve.names import quoted
-from ingest.resolve.places import Place, Refused, place_of
+from ingest.resolve.places import Place, Refused, gateway_of, place_of
 from ingest.resolve.series import series_of_label, series_of_reading
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
 
@@ -51,10 +62,11 @@ those, and not their subclasses, in one specialised step."""
 class _Topic:
     """What is known about one Scope."""
 
-    __slots__ = ("known", "place", "refused", "slots", "tenant_id")
+    __slots__ = ("gateway", "known", "place", "refused", "slots", "tenant_id")
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, gateway: Gateway) -> None:
         self.place = place
+        self.gateway = gateway
         self.tenant_id = None if place.tenant is None else place.tenant.tenant_id
         self.known: dict[Names, _Known] = {}
         self.refused: dict[Names, _Refusal] = {}
@@ -70,6 +82,8 @@ class Resolver:
         self._rules = rules
         self._out_of_range = out_of_range
         self._topics: dict[Scope, _Topic] = {}
+        self._gateways: dict[str, Gateway] = {}
+        """By name; as many as the catalog has places, however many topics come."""
         self._cached = 0
 
     def resolve(self, decoded: Decoded) -> Resolved:
@@ -116,11 +130,21 @@ class Resolver:
                 taken.add(key)
             rows.append(_new(Row, (series, time_us, value, stored, field)))
         return Resolved(
-            rows, rejections, topic.tenant_id, frozenset(filter(None, missing)) if missing else _NOTHING
+            rows,
+            rejections,
+            topic.tenant_id,
+            frozenset(filter(None, missing)) if missing else _NOTHING,
+            topic.gateway,
         )
 
+    def gateway_of(self, scope: Scope | None) -> Gateway:
+        """Give the gateway of a topic whose message is not decoded; UNPLACED where no route fits."""
+        return UNPLACED if scope is None else (self._topics.get(scope) or self._enter(scope)).gateway
+
     def _enter(self, scope: Scope) -> _Topic:
-        topic = _Topic(place_of(self.catalog, scope))
+        place = place_of(self.catalog, scope)
+        gateway = gateway_of(scope, place)
+        topic = _Topic(place, self._gateways.setdefault(gateway.name, gateway))
         self._make_room()
         self._topics[scope] = topic
         return topic

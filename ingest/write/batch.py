@@ -7,9 +7,12 @@ of all its messages. Messages are kept in parallel lists, not objects: one is ad
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid4
+
+from ingest.model import UNPLACED, Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +36,7 @@ class DeadLetter(NamedTuple):
     rejections: tuple[Rejection, ...]
     missing: frozenset[str] = frozenset()
     """The names the catalog lacked: a newer one that has them heals it."""
+    gateway: str = UNPLACED.name
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class Batch:
     batch_id: UUID = field(default_factory=uuid4)
     deliveries: list[Delivery] = field(default_factory=list)
     receipts_us: list[int] = field(default_factory=list)
+    gateways: list[Gateway] = field(default_factory=list)
     row_starts: list[int] = field(default_factory=list)
     """For each message, the index of its first row."""
     rows: list[Row] = field(default_factory=list)
@@ -80,9 +85,14 @@ class Batch:
     """By message index, the names the catalog did not know: worth a second look before the COMMIT."""
     catalog_version: str | None = None
     """The catalog under which the first of them was unknown."""
+    nulls_of: dict[int, int] = field(default_factory=dict)
+    """By message index; only messages that have some."""
+    ignored_at: list[int] = field(default_factory=list)
+    """The indexes of the messages that are none of ours by rule."""
+    skipped: Counter[tuple[int, Gateway]] = field(default_factory=Counter)
+    """What the journal knew of before it, by receipt time (µs since 1970) and gateway: counted with it."""
     payload_bytes: int = 0
     nulls: int = 0
-    ignored: int = 0
     rejected: int = 0
 
     def __len__(self) -> int:
@@ -96,11 +106,15 @@ class Batch:
         rows: Iterable[Row] = (),
         rejections: list[Rejection] | None = None,
         tenant_id: UUID | None = None,
+        *,
+        gateway: Gateway = UNPLACED,
+        nulls: int = 0,
     ) -> int:
-        """Append one message with its rows and rejections; give its index."""
+        """Append one message with its rows, rejections and nulls; give its index."""
         index = len(self.deliveries)
         self.deliveries.append(delivery)
         self.receipts_us.append(receipt_us)
+        self.gateways.append(gateway)
         self.row_starts.append(len(self.rows))
         self.rows += rows
         self.payload_bytes += message_bytes(delivery)
@@ -109,7 +123,19 @@ class Batch:
             self.rejected += len(rejections)
             if tenant_id is not None:
                 self.tenants[index] = tenant_id
+        if nulls:
+            self.nulls_of[index] = nulls
+            self.nulls += nulls
         return index
+
+    def ignore(self, delivery: Delivery, receipt_us: int, gateway: Gateway = UNPLACED) -> None:
+        """Append one message that is acknowledged, counted and not read."""
+        self.ignored_at.append(self.add(delivery, receipt_us, gateway=gateway))
+
+    @property
+    def ignored(self) -> int:
+        """Count the messages that are none of ours by rule."""
+        return len(self.ignored_at)
 
     @property
     def readings(self) -> int:
@@ -141,6 +167,7 @@ class Batch:
                 self.tenants.get(index),
                 tuple(rejections),
                 self.curable.get(index, frozenset()),
+                gateway=self.gateways[index].name,
             )
             for index, rejections in sorted(lost.items())
         ]

@@ -63,25 +63,44 @@ create temporary table if not exists ingest_staged (
     metadata jsonb
 ) on commit delete rows
 """
+# Both give the order numbers of what was written: whose the others were is told by them.
 _INSERT_STAGED = """
-insert into iot.sensor_readings
-    (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
-select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
-    time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
-from pg_temp.ingest_staged
-order by greenhouse_id, sensor_type_id, time, sensor_id, ord
-on conflict do nothing
+with chosen as materialized (
+    select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
+        ord, time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
+    from pg_temp.ingest_staged
+    order by greenhouse_id, sensor_type_id, time, sensor_id, ord
+), written as (
+    insert into iot.sensor_readings
+        (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
+    select time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
+    from chosen
+    on conflict do nothing
+    returning greenhouse_id, sensor_type_id, time, sensor_id
+)
+select chosen.ord
+from chosen
+join written using (greenhouse_id, sensor_type_id, time, sensor_id)
 """
 _REPLACE_STAGED = """
-insert into iot.sensor_readings as stored
-    (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
-select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
-    time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
-from pg_temp.ingest_staged
-order by greenhouse_id, sensor_type_id, time, sensor_id, ord desc
-on conflict (greenhouse_id, sensor_type_id, time, sensor_id) do update
-    set value = excluded.value, unit_id = excluded.unit_id, metadata = excluded.metadata
-    where (stored.value, stored.unit_id) is distinct from (excluded.value, excluded.unit_id)
+with chosen as materialized (
+    select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
+        ord, time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
+    from pg_temp.ingest_staged
+    order by greenhouse_id, sensor_type_id, time, sensor_id, ord desc
+), written as (
+    insert into iot.sensor_readings as stored
+        (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
+    select time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
+    from chosen
+    on conflict (greenhouse_id, sensor_type_id, time, sensor_id) do update
+        set value = excluded.value, unit_id = excluded.unit_id, metadata = excluded.metadata
+        where (stored.value, stored.unit_id) is distinct from (excluded.value, excluded.unit_id)
+    returning greenhouse_id, sensor_type_id, time, sensor_id
+)
+select chosen.ord
+from chosen
+join written using (greenhouse_id, sensor_type_id, time, sensor_id)
 """
 # The bounds keep chunks outside the batch out of the plan.
 _FIND_CONFLICTS = """
@@ -107,10 +126,11 @@ class Conflict(NamedTuple):
 
 
 class Inserted(NamedTuple):
-    """What became of staged rows: written + duplicate + conflicts = rows."""
+    """What became of staged rows: written + duplicates + conflicts = rows."""
 
     written: int
-    duplicate: int
+    duplicates: list[int]
+    """By row number."""
     conflicts: list[Conflict]
 
 
@@ -173,14 +193,15 @@ async def insert_staged(
         source=_stream(staged),
         format="binary",
     )
-    tag = await connection.execute(_REPLACE_STAGED if policy == "replace" else _INSERT_STAGED)
-    written = int(tag.rpartition(" ")[2])
+    written = await connection.fetch(_REPLACE_STAGED if policy == "replace" else _INSERT_STAGED)
+    rest = set(range(first_row, first_row + len(packed))).difference(record[0] for record in written)
     conflicts: list[Conflict] = []
-    if policy == "dead_letter" and written < len(packed):
+    if policy == "dead_letter" and rest:
         earliest, latest = await connection.fetchrow(_STAGED_SPAN) or (None, None)
         found = await connection.fetch(_FIND_CONFLICTS, earliest, latest)
         conflicts = [Conflict(*record) for record in found]
-    return Inserted(written, len(packed) - written - len(conflicts), conflicts)
+        rest.difference_update(conflict.row for conflict in conflicts)
+    return Inserted(len(written), sorted(rest), conflicts)
 
 
 async def insert_new(
@@ -226,7 +247,7 @@ async def insert_bisecting(
             raise
         await savepoint.rollback()
         if len(packed) == 1:
-            return Inserted(0, 0, []), {first_row: fault}
+            return Inserted(0, [], []), {first_row: fault}
     else:
         return inserted, {}
     half = len(packed) // 2
@@ -235,7 +256,7 @@ async def insert_bisecting(
         connection, packed[half:], policy, first_row=first_row + half
     )
     both = Inserted(
-        left.written + right.written, left.duplicate + right.duplicate, left.conflicts + right.conflicts
+        left.written + right.written, left.duplicates + right.duplicates, left.conflicts + right.conflicts
     )
     return both, left_refused | right_refused
 

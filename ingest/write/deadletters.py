@@ -33,6 +33,7 @@ _COLUMNS: Final = (
     "payload_bytes",
     "payload_sha256",
     "tenant_id",
+    "gateway",
     "rejected",
     "reasons",
     "rejected_count",
@@ -74,6 +75,7 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
         len(payload) if cut is None else cut.total_bytes,
         None if cut is None else cut.sha256,
         letter.tenant_id,
+        letter.gateway,
         *what_is_rejected(letter.rejections),
         names_kept(letter.missing),
     )

@@ -2,7 +2,8 @@
 
 It answers two questions. Whose session is it: every claim takes a new epoch, and a batch whose
 transaction finds another epoch is rolled back. What is committed: the last batch id, and the list
-of deliveries whose PUBACK the broker has not proved to have (see `receive.acks`).
+of deliveries whose PUBACK the broker has not proved to have (see `receive.acks`). The ledgers' tables
+are moved by the same statement: what another process has fenced off counts nowhere.
 """
 
 from __future__ import annotations
@@ -11,16 +12,23 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, get_args
 from zlib import crc32
 
 from ingest.errors import SessionTakenOver
+from ingest.model import ClockFaultKind
+from ingest.write.batch import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
+
+    from ingest.write.ledger import Booking
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The row lock makes a claim wait for the transaction of an earlier owner that is about to commit.
 _CLAIM = """
@@ -48,6 +56,51 @@ with fenced as (
     cross join unnest($5::text[], $6::bigint[]) as added (counter, value)
     on conflict (client_id, counter) do update
         set value = total.value + excluded.value, updated_at = now()
+), by_gateway as (
+    insert into iot.ingest_gateway_hours as total (
+        hour, client_id, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded,
+        written, duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
+    )
+    select
+        added.hour, fenced.client_id, added.gateway, added.tenant_id, added.greenhouse_id, added.received,
+        added.committed, added.skipped, added.ignored, added.decoded, added.written, added.duplicate,
+        added.rejected, added.nulls, added.clock_future, added.clock_ancient, added.clock_unset,
+        added.least_lag_s
+    from fenced
+    cross join unnest(
+        $7::timestamptz[], $8::text[], $9::uuid[], $10::uuid[], $11::bigint[], $12::bigint[],
+        $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[],
+        $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::double precision[]
+    ) as added (
+        hour, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded, written,
+        duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset, least_lag_s
+    )
+    order by added.hour, added.gateway
+    on conflict (hour, client_id, gateway) do update
+        set tenant_id = excluded.tenant_id,
+            greenhouse_id = excluded.greenhouse_id,
+            received = total.received + excluded.received,
+            committed = total.committed + excluded.committed,
+            skipped = total.skipped + excluded.skipped,
+            ignored = total.ignored + excluded.ignored,
+            decoded = total.decoded + excluded.decoded,
+            written = total.written + excluded.written,
+            duplicate = total.duplicate + excluded.duplicate,
+            rejected = total.rejected + excluded.rejected,
+            nulls = total.nulls + excluded.nulls,
+            clock_future = total.clock_future + excluded.clock_future,
+            clock_ancient = total.clock_ancient + excluded.clock_ancient,
+            clock_unset = total.clock_unset + excluded.clock_unset,
+            least_lag_s = least(total.least_lag_s, excluded.least_lag_s)
+), by_greenhouse as (
+    insert into iot.ingest_written_hours as total (hour, greenhouse_id, tenant_id, client_id, rows)
+    select added.hour, added.greenhouse_id, added.tenant_id, fenced.client_id, added.rows
+    from fenced
+    cross join unnest($24::timestamptz[], $25::uuid[], $26::uuid[], $27::bigint[])
+        as added (hour, greenhouse_id, tenant_id, rows)
+    order by added.hour, added.greenhouse_id, added.tenant_id
+    on conflict (hour, greenhouse_id, tenant_id, client_id) do update
+        set rows = total.rows + excluded.rows
 )
 select count(*) from fenced
 """
@@ -122,14 +175,22 @@ async def record(  # noqa: PLR0917 - the row's columns in their order
     batch_id: UUID,
     pending: Sequence[tuple[int, int]],
     counters: Mapping[str, int],
+    booking: Booking,
 ) -> None:
-    """Note a batch as committed: the last statement of its transaction.
+    """Note a batch as committed, and whose it was: the last statement of its transaction.
 
     Raises SessionTakenOver when another process owns the session by now; the caller rolls back.
     """
     moved = {name: value for name, value in counters.items() if value}
     owned = await connection.fetchval(
-        _RECORD, client_id, epoch, batch_id, pack(pending), list(moved), list(moved.values())
+        _RECORD,
+        client_id,
+        epoch,
+        batch_id,
+        pack(pending),
+        list(moved),
+        list(moved.values()),
+        *_columns_of(booking),
     )
     if not owned:
         raise _taken_over(client_id)
@@ -160,6 +221,26 @@ def pack(pending: Sequence[tuple[int, int]]) -> bytes:
 def unpack(stored: bytes) -> list[tuple[int, int]]:
     """Give the entries of a stored list, oldest first."""
     return list(struct.iter_unpack(">HI", stored))
+
+
+def _columns_of(booking: Booking) -> list[list[Any]]:
+    """Give *booking* column by column, as `_RECORD` takes it from $7 on."""
+    keys, hours = list(booking.gateways), list(booking.gateways.values())
+    counts = [hour.counts for hour in hours]
+    written = [(key, rows) for key, rows in booking.written.items() if rows]
+    return [
+        [_EPOCH + timedelta(microseconds=hour_us) for hour_us, _ in keys],
+        [gateway for _, gateway in keys],
+        [hour.tenant_id for hour in hours],
+        [hour.greenhouse_id for hour in hours],
+        *([getattr(each, name) for each in counts] for name in Counts.__slots__),
+        *([hour.clock_faults[kind] for hour in hours] for kind in get_args(ClockFaultKind)),
+        [None if hour.least_lag_us is None else hour.least_lag_us / 1e6 for hour in hours],
+        [_EPOCH + timedelta(microseconds=hour_us) for (hour_us, _, _), _ in written],
+        [greenhouse_id for (_, greenhouse_id, _), _ in written],
+        [tenant_id for (_, _, tenant_id), _ in written],
+        [rows for _, rows in written],
+    ]
 
 
 def _taken_over(client_id: str) -> SessionTakenOver:

@@ -176,7 +176,7 @@ async def _settle(
     """Insert the rows and write down what is left of each letter."""
     rows = [row for _, each in looked for row in each.rows]
     owners = [index for index, (_, each) in enumerate(looked) for _ in each.rows]
-    inserted, refused = Inserted(0, 0, []), dict[int, Rejection]()
+    inserted, refused = Inserted(0, [], []), dict[int, Rejection]()
     if rows:
         inserted, refused = await insert_new(connection, rows, pack(rows), policy)
     left = [list(each.rejections) for _, each in looked]
@@ -187,7 +187,7 @@ async def _settle(
         settled=sum(not each for each in left),
         ignored=sum(each.ignored for _, each in looked),
         written=inserted.written,
-        duplicate=inserted.duplicate,
+        duplicate=len(inserted.duplicates),
         null=sum(each.nulls for _, each in looked),
         still=Counter(rejection.reason for each in left for rejection in each),
     )

@@ -17,6 +17,7 @@ import asyncpg
 from ingest.errors import DatabaseFault, Poison
 from ingest.write import deadletters, journal, late, mirrors
 from ingest.write.copy import Inserted, copy_straight, insert_new, pack
+from ingest.write.ledger import Booking, book
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Outcome:
     """Rows only the database could refuse, by row number; dead-lettered in the same COMMIT."""
     staged: bool
     """Whether it took the temporary table: for duplicates, or for a row that was refused."""
+    booking: Booking
+    """Whose messages, readings and rows it had."""
 
 
 class Writer:
@@ -243,15 +246,16 @@ class Writer:
                     connection, self._client_id, letters, max_payload_bytes=self._max_payload_bytes
                 )
             counts = batch.counts(
-                written=inserted.written, duplicate=inserted.duplicate, refused=len(refused)
+                written=inserted.written, duplicate=len(inserted.duplicates), refused=len(refused)
             )
             totals = counts.plus(also).as_dict()
-            await journal.record(connection, self._client_id, epoch, batch.batch_id, pending, totals)
+            booking = book(batch, duplicates=inserted.duplicates, refused=refused)
+            await journal.record(connection, self._client_id, epoch, batch.batch_id, pending, totals, booking)
         except Exception:  # after a deadline or a cancellation the connection is thrown away instead
             if not connection.is_closed():
                 await transaction.rollback()
             raise
-        outcome = Outcome(counts, refused, staged)
+        outcome = Outcome(counts, refused, staged, booking)
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None
@@ -262,8 +266,8 @@ class Writer:
     ) -> tuple[Inserted, dict[int, Rejection]]:
         """Put the rows in; give what became of them and, by row number, those refused."""
         if not packed:
-            return Inserted(0, 0, []), {}
+            return Inserted(0, [], []), {}
         if not staged:
             await copy_straight(connection, packed)
-            return Inserted(len(packed), 0, []), {}
+            return Inserted(len(packed), [], []), {}
         return await insert_new(connection, batch.rows, packed, self._settings.conflicting_value)

@@ -1,5 +1,6 @@
 -- Purpose: what the worker keeps so that a message is delivered once and none is lost sight of: the delivery
---          journal, the dead letters, the ledger's counters, notes of late rows; and the operator's views on them.
+--          journal, the dead letters, the ledgers by session, gateway and hour, notes of late rows; and the operator's
+--          views on them.
 -- Locks:   none: new tables only.
 -- Time:    under 1 s.
 -- Undo:    U15__create_delivery_tables.sql; it refuses while there are dead letters or an open session.
@@ -46,6 +47,7 @@ create table iot.ingest_dead_letters (
     payload_bytes integer not null,
     payload_sha256 bytea,
     tenant_id uuid,
+    gateway text,
     rejected jsonb not null,
     reasons text[] not null,
     rejected_count integer not null,
@@ -78,6 +80,7 @@ comment on column iot.ingest_dead_letters.payload_bytes is 'Length of the whole 
 comment on column iot.ingest_dead_letters.payload_sha256 is
     'SHA-256 of the whole payload; only where payload is not whole.';
 comment on column iot.ingest_dead_letters.tenant_id is 'metadata.tenants.id, where the topic told it.';
+comment on column iot.ingest_dead_letters.gateway is 'Who published it, as in iot.ingest_gateway_hours.';
 comment on column iot.ingest_dead_letters.rejected is
     'Array of {"field", "reason", "detail"}, one a rejected reading; field is "" where the message was rejected whole.';
 comment on column iot.ingest_dead_letters.reasons is 'The distinct reasons in rejected, for searching.';
@@ -102,6 +105,131 @@ comment on column iot.ingest_counters.counter is
     'received, committed, skipped, ignored (messages); decoded, written, duplicate, rejected, null (readings).';
 comment on column iot.ingest_counters.value is 'Messages or readings, counted since the row was made.';
 comment on column iot.ingest_counters.updated_at is 'When value was last raised.';
+
+-- A row is written anew by each batch that has a message of its gateway: half of a page is left free, so that the new
+-- version finds place beside the old one and no index is touched. Measured, 1 000 gateways in each of 100 batches: all
+-- updates in place, 624 kB and 5 ms of the server's time a batch; without, 13 MB and 8 ms.
+create table iot.ingest_gateway_hours (
+    hour timestamptz not null,
+    client_id text not null,
+    gateway text not null,
+    tenant_id uuid,
+    greenhouse_id uuid,
+    received bigint not null,
+    committed bigint not null,
+    skipped bigint not null,
+    ignored bigint not null,
+    decoded bigint not null,
+    written bigint not null,
+    duplicate bigint not null,
+    rejected bigint not null,
+    nulls bigint not null,
+    clock_future bigint not null,
+    clock_ancient bigint not null,
+    clock_unset bigint not null,
+    least_lag_s double precision,
+    constraint ingest_gateway_hours_pkey primary key (hour, client_id, gateway)
+) with (fillfactor = 50);
+
+comment on table iot.ingest_gateway_hours is
+    'Both ledgers by gateway and hour of receipt, moved in the transaction of each batch. Messages: received = committed + '
+    'skipped + ignored. Readings: decoded = written + duplicate + rejected + nulls. Summed up over all hours they are '
+    'iot.ingest_counters; iot.fold_gateway_hours keeps it so.';
+comment on column iot.ingest_gateway_hours.hour is
+    'Start of the hour of receipt; -infinity holds the sums of hours that were folded away.';
+comment on column iot.ingest_gateway_hours.client_id is 'MQTT session that received it.';
+comment on column iot.ingest_gateway_hours.gateway is
+    'The topic as far as it says the place, in the catalog''s spelling (greenhouse/A1, GREENHOUSE/SARA/01); (unplaced) for '
+    'all messages whose place the catalog does not know.';
+comment on column iot.ingest_gateway_hours.tenant_id is
+    'metadata.tenants.id of its place, as last known in that hour; NULL for (unplaced).';
+comment on column iot.ingest_gateway_hours.greenhouse_id is
+    'metadata.greenhouses.id of its place, likewise; NULL where each label says which.';
+comment on column iot.ingest_gateway_hours.received is 'Messages taken from the broker and settled since.';
+comment on column iot.ingest_gateway_hours.committed is 'Messages whose rows or dead letter were committed.';
+comment on column iot.ingest_gateway_hours.skipped is 'Messages sent again that the delivery journal knew.';
+comment on column iot.ingest_gateway_hours.ignored is
+    'Messages acknowledged and not read: ignored topics, retained, empty.';
+comment on column iot.ingest_gateway_hours.decoded is 'Readings found in its messages.';
+comment on column iot.ingest_gateway_hours.written is 'Readings that became a row.';
+comment on column iot.ingest_gateway_hours.duplicate is 'Readings that were stored already, with the same value.';
+comment on column iot.ingest_gateway_hours.rejected is 'Readings that became part of a dead letter.';
+comment on column iot.ingest_gateway_hours.nulls is 'Readings whose value was null.';
+comment on column iot.ingest_gateway_hours.clock_future is
+    'Readings rejected as bad_timestamp for a time after decode.max_future_s.';
+comment on column iot.ingest_gateway_hours.clock_ancient is
+    'Readings rejected as bad_timestamp for a time before decode.max_age_s.';
+comment on column iot.ingest_gateway_hours.clock_unset is
+    'Readings rejected as bad_timestamp for a time in 1970, where a clock begins that was never set.';
+comment on column iot.ingest_gateway_hours.least_lag_s is
+    'Receipt time minus reading time in seconds, the least of what was sent with a time: of each batch the gateway''s newest '
+    'message, and what was rejected for the future. Below 0 its clock is ahead by that much; far above 0 the whole hour its '
+    'clock is behind, or it sent nothing but old readings. NULL where nothing had a time.';
+
+create table iot.ingest_written_hours (
+    hour timestamptz not null,
+    greenhouse_id uuid not null,
+    tenant_id uuid not null,
+    client_id text not null,
+    rows bigint not null,
+    constraint ingest_written_hours_pkey primary key (hour, greenhouse_id, tenant_id, client_id)
+) with (fillfactor = 50);
+
+comment on table iot.ingest_written_hours is
+    'Rows of iot.sensor_readings that the workers wrote, by the hour of the readings'' own times: what a count of the table '
+    'is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
+comment on column iot.ingest_written_hours.hour is 'Start of the hour of the readings'' times.';
+comment on column iot.ingest_written_hours.greenhouse_id is 'metadata.greenhouses.id.';
+comment on column iot.ingest_written_hours.tenant_id is 'metadata.tenants.id, as in the rows.';
+comment on column iot.ingest_written_hours.client_id is 'MQTT session whose worker wrote them.';
+comment on column iot.ingest_written_hours.rows is 'Rows written; a row replaced by another value counts again.';
+
+create or replace function iot.fold_ledger_hours_before(before timestamptz)
+returns bigint
+language sql
+as $$
+    with forgotten as (
+        delete from iot.ingest_written_hours as h
+        where h.hour < before
+    ), folded as (
+        delete from iot.ingest_gateway_hours as h
+        where h.hour < before
+            and h.hour > '-infinity'
+        returning h.*
+    ), added as (
+        insert into iot.ingest_gateway_hours as total (
+            hour, client_id, gateway, tenant_id, greenhouse_id, received, committed, skipped, ignored, decoded,
+            written, duplicate, rejected, nulls, clock_future, clock_ancient, clock_unset
+        )
+        select
+            '-infinity', f.client_id, f.gateway, (array_agg(f.tenant_id order by f.hour desc))[1],
+            (array_agg(f.greenhouse_id order by f.hour desc))[1], sum(f.received), sum(f.committed), sum(f.skipped),
+            sum(f.ignored), sum(f.decoded), sum(f.written), sum(f.duplicate), sum(f.rejected), sum(f.nulls),
+            sum(f.clock_future), sum(f.clock_ancient), sum(f.clock_unset)
+        from folded as f
+        group by f.client_id, f.gateway
+        on conflict (hour, client_id, gateway) do update
+            set tenant_id = excluded.tenant_id,
+                greenhouse_id = excluded.greenhouse_id,
+                received = total.received + excluded.received,
+                committed = total.committed + excluded.committed,
+                skipped = total.skipped + excluded.skipped,
+                ignored = total.ignored + excluded.ignored,
+                decoded = total.decoded + excluded.decoded,
+                written = total.written + excluded.written,
+                duplicate = total.duplicate + excluded.duplicate,
+                rejected = total.rejected + excluded.rejected,
+                nulls = total.nulls + excluded.nulls,
+                clock_future = total.clock_future + excluded.clock_future,
+                clock_ancient = total.clock_ancient + excluded.clock_ancient,
+                clock_unset = total.clock_unset + excluded.clock_unset
+    )
+    select count(*) from folded
+$$;
+
+comment on function iot.fold_ledger_hours_before(timestamptz) is
+    'Makes one row a session and gateway (hour -infinity) of the hours of iot.ingest_gateway_hours before this time, so that '
+    'they still add up to iot.ingest_counters, and deletes those of iot.ingest_written_hours. Returns the hours folded.';
 
 create table iot.ingest_late_buckets (
     bucket timestamptz not null,

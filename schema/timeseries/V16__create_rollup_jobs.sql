@@ -1,6 +1,6 @@
--- Purpose: the jobs that fill the five rollups of V12, each for the last days of its table, and a sixth that computes
---          again, in aggregates and rollups, the hours that iot.ingest_late_buckets names. All windows are in the
---          jobs' configs, for alter_job() to change.
+-- Purpose: the jobs that fill the five rollups of V12, each for the last days of its table; a sixth that computes
+--          again, in aggregates and rollups, the hours that iot.ingest_late_buckets names; and one that keeps the ledgers
+--          by hour from growing for ever. All windows are in the jobs' configs, for alter_job() to change.
 --          The jobs run as who migrates, which has to be a role that may log in.
 -- Locks:   none.
 -- Time:    under 1 s; the first runs follow at once, in the background.
@@ -170,6 +170,21 @@ comment on procedure iot.recompute_late_buckets(integer, jsonb) is
     'Job: computes again what iot.ingest_late_buckets names, in aggregates and rollups, at most config ->> ''max_days'' '
     'days a run, and removes the notes it has handled.';
 
+-- 90 days: reconcile looks back over a day or a week, rows may come 30 days late; 1 MB a gateway.
+create or replace procedure iot.fold_ledger_hours(job_id integer, config jsonb)
+language plpgsql
+as $$
+begin
+    perform iot.fold_ledger_hours_before(
+        date_trunc('hour', now() - coalesce(config ->> 'keep', '90 days')::interval, 'UTC')
+    );
+end;
+$$;
+
+comment on procedure iot.fold_ledger_hours(integer, jsonb) is
+    'Job: sums up the hours of iot.ingest_gateway_hours that are older than config ->> ''keep'' (an interval), and deletes '
+    'those of iot.ingest_written_hours.';
+
 -- Found again by name, so that a repeated run changes a job and never adds a second one.
 do $$
 declare
@@ -185,7 +200,8 @@ begin
                 ('fill_sensor_readings_monthly', interval '1 day', '{"window": "2 months"}'),
                 ('fill_greenhouse_daily_summary', interval '1 hour', '{"window": "4 days"}'),
                 ('fill_sensor_performance_daily', interval '1 hour', '{"window": "4 days", "gap_factor": 2}'),
-                ('recompute_late_buckets', interval '15 minutes', '{"max_days": 31, "gap_factor": 2}')
+                ('recompute_late_buckets', interval '15 minutes', '{"max_days": 31, "gap_factor": 2}'),
+                ('fold_ledger_hours', interval '1 day', '{"keep": "90 days"}')
         ) as w (name, every, config)
     loop
         v_job := (

@@ -2,7 +2,7 @@
 --          Each grant is there because a statement of that role needs it. Give a login the role it works as:
 --          grant greenhouse_worker to ingest.
 --          worker    what write/ executes: adds readings and dead letters, compares a reading with the stored one, takes
---                    dead letters up again, keeps its session, counters, late notes and mirrors. Never updates or deletes
+--                    dead letters up again, keeps its session, ledgers, late notes and mirrors. Never updates or deletes
 --                    a reading, so the configuration write.conflicting_value = "replace" needs a grant of its own.
 --          operator  looks at everything, replays and purges dead letters, and has hours computed again; as the worker
 --                    it adds readings and changes none.
@@ -63,6 +63,8 @@ grant select, insert on iot.sensor_readings to greenhouse_worker;
 grant insert on iot.ingest_dead_letters to greenhouse_worker;
 grant select, insert, update on iot.ingest_sessions to greenhouse_worker;
 grant select, insert, update on iot.ingest_counters to greenhouse_worker;
+grant select, insert, update on iot.ingest_gateway_hours to greenhouse_worker;
+grant select, insert, update on iot.ingest_written_hours to greenhouse_worker;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_worker;
 
 -- worker, when the catalog knows a name that was missing, and operator, `ingest dead-letters replay` and `purge`: what
@@ -82,7 +84,8 @@ grant select, insert, update on iot.units to greenhouse_worker;
 grant select, insert, update on iot.sensor_types to greenhouse_worker;
 grant select, insert, update, delete on iot.sensor_intervals to greenhouse_worker;
 
--- operator: `ingest status`, `ingest dead-letters`, `ingest schema status`, and iot.note_late_buckets.
+-- operator: `ingest status`, `ingest reconcile`, `ingest dead-letters`, `ingest schema status`, and
+-- iot.note_late_buckets.
 grant select on
     iot.sensor_readings,
     iot.v_sensor_readings_denormalized,
@@ -96,6 +99,8 @@ grant select on
     iot.sensor_performance_daily,
     iot.ingest_sessions,
     iot.ingest_counters,
+    iot.ingest_gateway_hours,
+    iot.ingest_written_hours,
     iot.v_ingest_sessions,
     iot.v_ingest_dead_letters_by_reason,
     iot.v_ingest_missing_names

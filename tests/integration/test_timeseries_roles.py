@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -14,6 +15,7 @@ from ingest.model import Rejection, Row, Series
 from ingest.write import deadletters, journal, letters
 from ingest.write.batch import DeadLetter
 from ingest.write.copy import copy_straight, insert_staged, pack
+from ingest.write.ledger import Booking, GatewayHour
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.integration.timeseries_rows import GREENHOUSE, TENANT, hold_jobs
 from tests.letters import letter, replay_all, store, under
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 SERIES = Series(GREENHOUSE, TENANT, uuid4(), 1, 1, -50.0, 100.0)
 NOON_US = 1_763_373_600_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BOOKING = Booking(
+    {(NOON_US, "greenhouse/A1"): GatewayHour(TENANT)}, Counter({(NOON_US, GREENHOUSE, TENANT): 1})
+)
 AGGREGATES = (
     "cagg_sensor_readings_hourly",
     "cagg_sensor_readings_daily",
@@ -54,6 +59,8 @@ READABLE = (
 JOURNAL = (
     "ingest_sessions",
     "ingest_counters",
+    "ingest_gateway_hours",
+    "ingest_written_hours",
     "ingest_dead_letters",
     "ingest_late_buckets",
     "v_ingest_sessions",
@@ -100,13 +107,13 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         await copy_straight(iot, pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
         await deadletters.store(iot, "w", [letter], max_payload_bytes=1000)
-        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2)], {"received": 1})
+        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2)], {"received": 1}, BOOKING)
     async with iot.transaction():
         inserted = await insert_staged(iot, pack([known, conflicting]), "dead_letter")
-        assert (inserted.written, inserted.duplicate, len(inserted.conflicts)) == (0, 1, 1)
+        assert (inserted.written, len(inserted.duplicates), len(inserted.conflicts)) == (0, 1, 1)
         late = Row(SERIES, NOON_US + 500_000, 20.25, None, "T")
         assert (await insert_staged(iot, pack([late]), "dead_letter")).written == 1
-        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1})
+        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1}, BOOKING)
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])
     again = await journal.claim(iot, "w", uuid4(), epoch=claim.epoch)
@@ -178,6 +185,9 @@ async def test_worker_and_operator_take_letters_up_again(iot: Iot, role: str) ->
         "select * from iot.v_ingest_missing_names",
         "delete from iot.ingest_sessions",
         "delete from iot.ingest_counters",
+        "delete from iot.ingest_gateway_hours",
+        "delete from iot.ingest_written_hours",
+        "select iot.fold_ledger_hours_before('infinity')",
         "delete from iot.ingest_late_buckets",
         "delete from iot.units",
         "delete from iot.sensor_types",

@@ -312,9 +312,8 @@ async def test_the_counters_add_up_over_batches(writer: WriterUnderTest, connect
     total = Counts()
     for turn in range(3):
         batch = batch_of([row(series, float(at), at) for at in range(turn + 2)])
-        batch.add(Delivery("t", b"", 0, 0), NOW_US)
-        batch.ignored += 1
-        batch.nulls += 1
+        batch.add(Delivery("t", b'{"value": null}', 0, 0), NOW_US, nulls=1)
+        batch.ignore(Delivery("t", b"", 0, 0), NOW_US)
         also = Counts(received=len(batch) + 2, skipped=2)
         outcome = await writer.commit(batch, also=also)
         total = total.plus(outcome.counts).plus(also)

@@ -1,0 +1,56 @@
+"""A connection that can only read, for the operator's reports, and what a driver's error means to them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import asyncpg
+
+from ingest.addresses import without_passwords
+from ingest.errors import DatabaseFault, Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_CONNECT_TIMEOUT_S: Final = 10.0
+_STATEMENT_TIMEOUT_S: Final = 600.0
+"""For a report over a long range of a large table; Ctrl-C ends it sooner."""
+
+
+@asynccontextmanager
+async def reading_from(
+    dsn: str, database: Literal["metadata", "timeseries"]
+) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to *database*, in UTC; raises DatabaseFaults, for the statements inside it too."""
+    try:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=_STATEMENT_TIMEOUT_S,
+            server_settings={
+                "default_transaction_read_only": "on",
+                "timezone": "UTC",
+                "application_name": "greenhouse-ingest report",
+            },
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=_CONNECT_TIMEOUT_S)
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.UndefinedColumnError,
+    ) as error:
+        text = f"the {database} database is not migrated: {error}; run `ingest schema migrate`"
+        raise Misconfigured(text, error.sqlstate) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        text = f"this role may not read the {database} database: {error}; grant it greenhouse_operator"
+        raise Misconfigured(text, error.sqlstate) from error
+    except asyncpg.PostgresError as error:
+        text = f"the {database} database refused: {without_passwords(str(error))}"
+        raise DatabaseFault(text, error.sqlstate) from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        reason = without_passwords(str(error)) or "it did not answer in time"
+        raise Unavailable(f"the {database} database is not reached: {reason}") from error
