@@ -61,6 +61,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "ingest_sessions",
             "ingest_counters",
             "ingest_dead_letters",
+            "ingest_gateway_hours",
+            "ingest_written_hours",
             "ingest_late_buckets",
             "schema_history",
         ),

@@ -116,6 +116,9 @@ def decode(
     file: Annotated[str, typer.Argument(help="File with the payload; - is stdin.")] = "-",
     *,
     topic: Annotated[str, typer.Option(help="Topic it was published to.")],
+    received_at: Annotated[
+        str | None, typer.Option(help="When: ISO 8601 or like 7d; times are judged by it. Now without it.")
+    ] = None,
     no_catalog: Annotated[
         bool, typer.Option("--no-catalog", help="Do not read the catalog: readings by name, not rows by id.")
     ] = False,
@@ -127,7 +130,12 @@ def decode(
     finish(
         context,
         lambda invocation: decoding.decode_message(
-            invocation, topic=topic, file=file, use_catalog=not no_catalog, as_json=as_json
+            invocation,
+            topic=topic,
+            file=file,
+            received_at=received_at,
+            use_catalog=not no_catalog,
+            as_json=as_json,
         ),
     )
 

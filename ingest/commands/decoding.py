@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.commands.moments import moment
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.decode import IGNORED, Decoder, Routes
 from ingest.errors import CheckFailed, IngestError
@@ -30,15 +30,26 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def decode_message(invocation: Invocation, *, topic: str, file: str, use_catalog: bool, as_json: bool) -> int:
+def decode_message(
+    invocation: Invocation,
+    *,
+    topic: str,
+    file: str,
+    received_at: str | None,
+    use_catalog: bool,
+    as_json: bool,
+) -> int:
     """Print rows (or readings) and rejections of the payload in *file* ("-": stdin) published to *topic*.
 
-    Returns 1 when anything was rejected.
+    Times are judged as if it had been received at *received_at*, without it now. Returns 1 when
+    anything was rejected.
     """
+    now = datetime.now(UTC)
+    received = now if received_at is None else moment(received_at, now, "--received-at")
     settings = invocation.settings()
     payload = _read(file)
     decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
-    decoded = decoder.decode(topic, payload, time.time_ns() // 1000)
+    decoded = decoder.decode(topic, payload, (received - EPOCH) // timedelta(microseconds=1))
     if decoded is IGNORED:
         if as_json:
             print_json({"topic": topic, "ignored": True})

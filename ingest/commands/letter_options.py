@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from ingest.commands.moments import moment
 from ingest.errors import ConfigurationError
 from ingest.model import REASONS
 from ingest.operate.letter_filter import LetterFilter, tenant_id_of
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.model import Reason
     from ingest.settings import Settings
-
-_DURATION = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +73,10 @@ class LetterOptions:
         if text is None:
             return None
         try:
-            return moment(text, now)
-        except (ValueError, OverflowError):
-            faults.append(f"{option}: {text!r} is neither ISO 8601 nor like 30m, 12h, 7d")
+            return moment(text, now, option)
+        except ConfigurationError as error:
+            faults += error.faults
             return None
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """Read ISO 8601 (naive is UTC), or a time before *now*: 30m, 12h, 7d.
-
-    Raises ValueError, or OverflowError before the year 1.
-    """
-    if duration := _DURATION.fullmatch(text):
-        return now - timedelta(seconds=int(duration[1]) * _SECONDS[duration[2]])
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _unknown(given: Sequence[str], known: Sequence[Reason]) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.commands.dead_letters import moment
+from ingest.commands.moments import moment
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.operate.reconcile import Question, reconcile

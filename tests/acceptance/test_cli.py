@@ -152,6 +152,20 @@ def test_decode_exits_1_when_anything_is_rejected(ingest: CommandLine) -> None:
     assert ingest("decode", "--topic", "nobodys/topic", stdin=b"1").returncode == 1
 
 
+def test_decode_judges_times_by_the_receipt_it_is_given(ingest: CommandLine) -> None:
+    command = ("decode", "--topic", "greenhouse/A/sensors/co2", "--no-catalog", "--json")
+    payload = b'{"value": 400, "timestamp": "2025-11-17T10:15:00Z"}'
+    now = ingest(*command, stdin=payload)
+    assert now.returncode == 1
+    assert json.loads(now.stdout)["rejections"][0]["reason"] == "bad_timestamp"
+    then = ingest(*command, "--received-at", "2025-11-17T10:16:00Z", stdin=payload)
+    assert then.returncode == 0
+    assert json.loads(then.stdout)["readings"][0]["time"] == "2025-11-17T10:15:00Z"
+    wrong = ingest(*command, "--received-at", "yesterday", stdin=payload)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--received-at" in wrong.stderr
+
+
 def test_decode_exits_0_for_what_is_ignored_by_rule(ingest: CommandLine) -> None:
     assert report(ingest("decode", "--topic", TOPIC, "--json")) == {"topic": TOPIC, "ignored": True}
     assert ingest("decode", "--topic", "GREENHOUSE/RESPONSE/1", stdin=b"1").returncode == 0
