@@ -55,6 +55,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "catalog import": ("catalog.json",),
     "dead-letters list": (),
     "dead-letters show": ("1",),
+    "dead-letters replay": ("--dry-run",),
+    "dead-letters purge": ("--dry-run", "--all"),
     "schema migrate": (),
     "schema status": (),
     "schema verify": (),

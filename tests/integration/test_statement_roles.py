@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -79,10 +80,23 @@ PERMITTED = {
     # `ingest check`: asks for the privileges of whoever asks
     "operate.check._PRIVILEGES": "worm",
     # `ingest dead-letters`
-    "operate.dead_letters._LIST": "o",
-    "operate.dead_letters._SHOW": "o",
+    "operate.dead_letters._LIST_SQL": "wo",
+    "operate.dead_letters._SHOW": "wo",
+    # `ingest dead-letters replay` and `purge`, and the worker's own healing
+    "operate.letter_filter._SUMMARY_SQL": "wo",
+    "operate.letter_filter._BY_REASON_SQL": "wo",
+    "operate.letter_filter._PAGE_SQL": "wo",
+    "operate.letter_filter._TENANT_SQL": "wor",
+    "operate.purge_letters._DELETE_SQL": "wo",
+    "write.letters._FIND": "wo",
+    "write.letters._FIND_AND_LOCK": "wo",
+    "write.letters._LACKING": "wo",
+    "write.letters._MISSING_NAMES": "wo",
+    "write.letters._READ": "wo",
+    "write.replay._DELETE": "wo",
+    "write.replay._SHORTEN": "wo",
     # the worker's transactions
-    "write.copy._INSERT_STAGED": "w",
+    "write.copy._INSERT_STAGED": "wo",  # the operator's: replay
     "write.copy._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own
     "write.copy._FIND_CONFLICTS": "wor",
     "write.journal._CLAIM": "w",
@@ -95,7 +109,7 @@ PERMITTED = {
     "write.mirrors._INTERVALS": "w",
     "write.mirrors._FORGET_INTERVALS": "w",
     # COPY
-    "write.copy: copy sensor_readings": "w",
+    "write.copy: copy sensor_readings": "wo",
     "write.deadletters: copy ingest_dead_letters": "w",
 }
 """Statement -> roles that may: those that have to, and for what only reads the others who may see it."""
@@ -150,16 +164,37 @@ def copied_tables(tree: ast.Module) -> set[str]:
     }
 
 
+def pieces(tree: ast.Module) -> set[str]:
+    """Give the constants of a module that are nothing but pieces of others."""
+    added = {
+        side.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp)
+        for side in (node.left, node.right)
+        if isinstance(side, ast.Name)
+    }
+    uses = Counter(
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    )
+    return {name for name in added if uses[name] == 1}
+
+
+def named(module: str, tree: ast.Module, wanted: set[str]) -> dict[str, str]:
+    """Give the constants that hold the *wanted* statements; of one put together from pieces, the whole."""
+    holding = {name: text for name, text in constants(module).items() if any(map(text.startswith, wanted))}
+    nameless = [text for text in wanted if text not in holding.values()]
+    assert nameless == [], f"{module}: make it a constant, so that it has a name here"
+    return {name: text for name, text in holding.items() if name.rpartition(".")[2] not in pieces(tree)}
+
+
 def statements() -> dict[str, str]:
     """Give every statement of the roles, by name; fails on one that is in no constant of its module."""
     found: dict[str, str] = {}
     for module, tree in modules():
         if module in BY_THE_OWNER:
             continue
-        wanted = literals(tree)
-        named = {name: text for name, text in constants(module).items() if text in wanted} if wanted else {}
-        assert set(named.values()) == wanted, f"{module}: make it a constant, so that it has a name here"
-        found |= named
+        if wanted := literals(tree):
+            found |= named(module, tree, wanted)
         found |= {f"{module}: copy {table}": f"copy iot.{table}" for table in copied_tables(tree)}
     return found
 
