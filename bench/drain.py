@@ -22,7 +22,7 @@ import asyncpg
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from ingest.receive.packets import PacketParser, puback_blob
+from ingest.receive.packets import PacketParser, answer_blob, answers_to
 
 _INSERT = """
 insert into iot.sensor_readings (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id)
@@ -45,7 +45,7 @@ def drain_socket(url: str, client_id: str, count: int) -> float:
         while drained < count:
             deliveries, _ = parser.feed(stream.recv(262_144))
             if deliveries:
-                stream.sendall(puback_blob([delivery.packet_id for delivery in deliveries]))
+                stream.sendall(answer_blob(answers_to(deliveries)))
                 drained += len(deliveries)
         return time.perf_counter() - started
 

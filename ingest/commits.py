@@ -18,7 +18,7 @@ from ingest.errors import DatabaseFault, Unavailable
 from ingest.link import Link
 from ingest.model import UNPLACED
 from ingest.observe.skew import ClockSkews
-from ingest.receive import QOS, Entry, entry_of
+from ingest.receive import QOS, Entry, answers_to, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Committer:
         started_s = time.perf_counter()
         outcome = await self._write(batch, ledger.extended_by(entries))
         ledger.committed(entries)
-        self.link.acknowledge([entry.packet_id for entry in entries])
+        self.link.acknowledge(answers_to(batch.deliveries))
         self._account(batch, outcome, time.perf_counter() - started_s)
         if self._intake.is_outdated(batch):  # a newer catalog came during the COMMIT
             self._on_outdated()

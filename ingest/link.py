@@ -30,6 +30,7 @@ from ingest.receive import (
     Redelivery,
     Session,
     Verdict,
+    answers_to,
 )
 
 if TYPE_CHECKING:
@@ -139,16 +140,16 @@ class Link:
         if self._session is not None:
             self._session.abort()
 
-    def acknowledge(self, packet_ids: list[int]) -> None:
-        """Write PUBACKs in arrival order and ask for the proof that they arrived.
+    def acknowledge(self, answers: list[int]) -> None:
+        """Write PUBACKs (*answers*: see `answers_to`) in arrival order and ask for proof that they arrived.
 
         Without a connection nothing is written: the broker sends again what the journal then knows.
         """
         session = self._session
-        if session is None or session.closed.done() or not packet_ids:
+        if session is None or session.closed.done() or not answers:
             return
-        session.acknowledge(packet_ids)
-        self.ledger.acknowledged(len(packet_ids))
+        session.acknowledge(answers)
+        self.ledger.acknowledged(len(answers))
         if not self.ledger.ping_outstanding:
             session.ping()
 
@@ -300,7 +301,7 @@ class Link:
         if verdict.skipped:
             self._receiver.skipped(verdict.skipped)
             log.info("redelivery_skipped", messages=len(verdict.skipped))
-            self.acknowledge([delivery.packet_id for delivery in verdict.skipped])
+            self.acknowledge(answers_to(verdict.skipped))
 
     async def _watch_redelivery(self, session: Session) -> None:
         """Give up on a redelivered run that stopped short: in doubt a duplicate, never a loss.

@@ -4,8 +4,9 @@
 """
 
 from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
-from ingest.receive.packets import WHOLE_PACKET_BYTES
-from ingest.receive.session import ConnectionLost, HungUp, MqttVersion, Opened, ProtocolUnsupported, Session
+from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
+from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
+from ingest.receive.session import MqttVersion, Opened, Session
 
 __all__ = [
     "DUP",
@@ -21,5 +22,6 @@ __all__ = [
     "Redelivery",
     "Session",
     "Verdict",
+    "answers_to",
     "entry_of",
 ]

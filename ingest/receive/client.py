@@ -47,7 +47,7 @@ class SessionClient(paho.Client):
             clean_session=None if mqtt5 else not keep,
             protocol=MQTTProtocolVersion.MQTTv5 if mqtt5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
-            manual_ack=True,
+            manual_ack=False,  # paho sees no PUBLISH to acknowledge; with True it would ignore PUBREL
         )
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else None

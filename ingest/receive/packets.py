@@ -1,4 +1,4 @@
-"""MQTT packets on the hot path, as bytes in and values out: PUBLISH is cut out, PUBACK is built.
+"""MQTT packets on the hot path, as bytes in and values out: PUBLISH is cut out, its answer is built.
 
 Pure: no socket, no clock. Every other packet type is handed over untouched, for paho to handle.
 The layout is MQTT 3.1.1 section 3.3 and MQTT 5 section 3.3; only PUBLISH differs between them
@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ingest.errors import IngestError
 from ingest.model import CutPayload, Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
 _PUBLISH: Final = 0x30
 _QOS_BITS: Final = 0x06
+_QOS_1: Final = 0x02
 _CONTINUES: Final = 0x80
 _PUBACK_HEADER: Final = 0x4002_0000
+_PUBREC: Final = 0x1000_0000
+"""Makes a PUBREC of a PUBACK, in the number that `answers_to` gives."""
 _TOPICS_REMEMBERED: Final = 100_000
 _TOPIC_REMEMBERED_BYTES: Final = 256
 WHOLE_PACKET_BYTES: Final = 1_048_576
@@ -213,6 +219,19 @@ def _long_length(data: bytes, at: int) -> tuple[int, int]:
     raise MalformedPacket("the broker sent a remaining length of more than four bytes")
 
 
-def puback_blob(packet_ids: list[int]) -> bytes:
-    """Build one PUBACK (reason code 0, short form in MQTT 5 too: 3.4.2.1) for each id, in order."""
-    return struct.pack(f">{len(packet_ids)}I", *[_PUBACK_HEADER | packet_id for packet_id in packet_ids])
+def answers_to(deliveries: Iterable[Delivery]) -> list[int]:
+    """Give, for each delivery that wants one, what `answer_blob` takes: its packet id, marked if QoS 2.
+
+    We subscribe at QoS 1; QoS 2 comes from a session that an earlier consumer subscribed so. A broker
+    that gets a PUBACK for it ends the connection, and sends it again on the next.
+    """
+    return [
+        packet_id if flags & _QOS_BITS == _QOS_1 else packet_id | _PUBREC
+        for _, _, flags, packet_id in deliveries
+        if flags & _QOS_BITS
+    ]
+
+
+def answer_blob(answers: list[int]) -> bytes:
+    """Build one PUBACK or PUBREC (reason code 0, short form in MQTT 5 too: 3.4.2.1) for each, in order."""
+    return struct.pack(f">{len(answers)}I", *[_PUBACK_HEADER | answer for answer in answers])

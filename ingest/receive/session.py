@@ -17,15 +17,16 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from ingest.errors import BrokerRefused, IngestError
+from ingest.errors import BrokerRefused
 from ingest.receive import tls
 from ingest.receive.client import SessionClient, in_thread
+from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.packets import (
     PINGREQ,
     WHOLE_PACKET_BYTES,
     MalformedPacket,
     PacketParser,
-    puback_blob,
+    answer_blob,
 )
 from ingest.receive.transport import Transport
 
@@ -44,18 +45,6 @@ _QOS: Final = 1
 _FAILURE: Final = 0x80
 _UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
 _MISC_INTERVAL_S: Final = 1.0  # paho's keep-alive clock counts in seconds
-
-
-class ConnectionLost(IngestError):
-    """The network connection could not be made or is gone; connecting again may help."""
-
-
-class ProtocolUnsupported(ConnectionLost):
-    """The broker does not speak this protocol version."""
-
-
-class HungUp(ProtocolUnsupported):
-    """The broker hung up on CONNECT: it may not speak this version, or be about to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +94,7 @@ class Session:
         self._connack: asyncio.Future[Opened] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
         self._misc: asyncio.TimerHandle | None = None
+        self._farewell: ConnectionLost | None = None
         self.closed: asyncio.Future[Exception | None] = self._loop.create_future()
         """Done when the connection is gone: with its error, or None after `close`."""
         try:
@@ -169,8 +159,10 @@ class Session:
         else:
             result, message_id = self._client.subscribe([(name, _QOS) for name in filters])
         granted = await self._answer(result, message_id, "SUBACK")
+        if len(granted) != len(filters):
+            raise ConnectionLost(f"the broker's SUBACK has {len(granted)} codes for {len(filters)} filters")
         refused = [
-            f"{name!r} ({'refused' if code >= _FAILURE else 'granted only QoS 0'}, code {code:#04x})"
+            f"{name!r} ({'refused' if code >= _FAILURE else f'granted QoS {code}'}, code {code:#04x})"
             for name, code in zip(filters, granted, strict=True)
             if code != _QOS
         ]
@@ -202,9 +194,9 @@ class Session:
 
     # the hot path
 
-    def acknowledge(self, packet_ids: list[int]) -> None:
-        """Write one PUBACK for each of *packet_ids*, in order; the caller gives them in arrival order."""
-        self._send(puback_blob(packet_ids))
+    def acknowledge(self, answers: list[int]) -> None:
+        """Write *answers* (see `answers_to`), in order; the caller gives them in arrival order."""
+        self._send(answer_blob(answers))
 
     def ping(self) -> None:
         """Write a PINGREQ of our own: its answer proves that the PUBACKs before it arrived."""
@@ -239,20 +231,27 @@ class Session:
         self._reads += 1
         try:
             is_open = transport.fill()
-            while transport.has_packets_for_paho and not self.closed.done():
-                if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS and transport.closed:
-                    break
+            self._let_paho_read(transport)
         except (OSError, MalformedPacket) as error:
             self._end(ConnectionLost(f"the connection to the broker failed: {error}"))
             return
         if self._started and not self._hand_over(transport.take()):
             return
         if transport.closed:
-            self._end(ConnectionLost("the broker ended the connection"))
+            self._end(self._farewell or ConnectionLost("the broker ended the connection"))
         elif not is_open:
             self._end(ConnectionLost("the broker closed the connection"))
         elif transport.readable_now:
             self._loop.call_soon(self._on_readable)
+
+    def _let_paho_read(self, transport: Transport) -> None:
+        """Give paho its packets. Raises MalformedPacket when it cannot read one."""
+        try:
+            while transport.has_packets_for_paho and not self.closed.done():
+                if self._client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS and transport.closed:
+                    break
+        except Exception as error:  # paho raises whatever its parsing stumbles over
+            raise MalformedPacket(f"the broker sent a packet that is no MQTT: {error!r}") from error
 
     def _hand_over(self, deliveries: list[Delivery]) -> bool:
         """Call *on_deliveries*; end on a bug: reading on would acknowledge past the lost."""
@@ -378,7 +377,7 @@ class Session:
         self, _client: object, _data: object, flags: paho.DisconnectFlags, reason: ReasonCode, *_: object
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._loop.call_soon(self._end, ConnectionLost(f"the broker sent DISCONNECT: {reason}"))
+            self._farewell = ConnectionLost(f"the broker sent DISCONNECT: {reason}")
 
     async def _answer(self, result: MQTTErrorCode, message_id: int | None, packet: str) -> list[int]:
         if result != MQTTErrorCode.MQTT_ERR_SUCCESS or message_id is None or self.closed.done():

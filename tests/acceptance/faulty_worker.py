@@ -64,14 +64,14 @@ def end() -> None:
 class FaultyLink(Link):
     """A Link with fault points around its PUBACKs and in its leaving."""
 
-    def acknowledge(self, packet_ids: list[int]) -> None:
-        if packet_ids and come_to("before_puback"):
+    def acknowledge(self, answers: list[int]) -> None:
+        if answers and come_to("before_puback"):
             end()
-        if len(packet_ids) > 1 and come_to("half_of_pubacks"):
-            super().acknowledge(packet_ids[: len(packet_ids) // 2])
+        if len(answers) > 1 and come_to("half_of_pubacks"):
+            super().acknowledge(answers[: len(answers) // 2])
             end()
-        super().acknowledge(packet_ids)
-        if packet_ids and come_to("after_puback"):
+        super().acknowledge(answers)
+        if answers and come_to("after_puback"):
             end()
 
     def stop_intake(self) -> None:

@@ -7,9 +7,12 @@ broker of another kind, which sends again without DUP and under new packet ids.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.write import journal
 from tests.acceptance.conftest import Greenhouse
@@ -130,3 +133,37 @@ async def test_a_network_silent_in_the_middle_of_what_is_sent_again(
         proxy.flow()
         await finished(successor, greenhouse, broker, 500)
     assert successor.events("redelivery_skipped")
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_session_that_an_earlier_consumer_subscribed_at_qos_2(
+    protocol: str, greenhouse: Greenhouse, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    """What is queued in it comes at QoS 2 and wants a PUBREC: at a PUBACK the broker hangs up, for ever."""
+    earlier = paho.Client(CallbackAPIVersion.VERSION2, client_id="shared", clean_session=False)
+    subscribed = threading.Event()
+    earlier.on_subscribe = lambda *_: subscribed.set()
+    earlier.connect("127.0.0.1", broker.port)
+    earlier.loop_start()
+    earlier.subscribe(greenhouse.map_topic, qos=2)
+    await asyncio.to_thread(subscribed.wait, 10)
+    earlier.disconnect()
+    earlier.loop_stop()
+    gateway = paho.Client(CallbackAPIVersion.VERSION2)
+    gateway.connect("127.0.0.1", broker.port)
+    gateway.loop_start()
+    sent = [gateway.publish(greenhouse.map_topic, b'{"SENSOR_01": 7}', qos=2) for _ in range(500)]
+    for each in sent:
+        await asyncio.to_thread(each.wait_for_publish, 10)
+    gateway.disconnect()
+    gateway.loop_stop()
+    settings = SETTINGS | {"broker": {"protocol": protocol}}
+    worker = worker_of(
+        greenhouse, plain_dsn, broker.url, client_id="shared", settings=settings, fault="half_of_pubacks:2"
+    )
+    assert await worker.exit_code() == -9
+    successor = worker_of(greenhouse, plain_dsn, broker.url, client_id="shared", settings=settings)
+    await finished(successor, greenhouse, broker, 500)
+    assert len(successor.events("broker_connected")) == 1
+    assert successor.events("redelivery_skipped")
+    assert "protocol error" not in broker.log.read_text()

@@ -1,4 +1,4 @@
-"""PUBLISH packets cut out of any byte stream, however it is split, and PUBACKs built."""
+"""PUBLISH packets cut out of any byte stream, however it is split, and their answers built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.model import Delivery
-from ingest.receive.packets import MalformedPacket, PacketParser, puback_blob
+from ingest.receive.packets import MalformedPacket, PacketParser, answer_blob, answers_to
 
 
 class Publish(NamedTuple):
@@ -142,6 +142,12 @@ def test_a_topic_is_decoded_once() -> None:
     assert first.topic is second.topic
 
 
-@given(ids=st.lists(st.integers(1, 65_535), max_size=50))
-def test_pubacks_are_four_bytes_each_in_order(ids: list[int]) -> None:
-    assert puback_blob(ids) == b"".join(b"\x40\x02" + struct.pack(">H", each) for each in ids)
+@given(sent=st.lists(publishes(), max_size=50))
+def test_answers_are_four_bytes_each_in_order(sent: list[Publish]) -> None:
+    deliveries = [each.delivery for each in sent]
+    kinds = {0x02: b"\x40", 0x04: b"\x50"}
+    assert answer_blob(answers_to(deliveries)) == b"".join(
+        kinds[each.flags & 0x06] + b"\x02" + struct.pack(">H", each.packet_id)
+        for each in deliveries
+        if each.flags & 0x06
+    )
