@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.commands.dead_letters import moment
+from ingest.commands.letter_options import moment
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.operate.reconcile import Question, reconcile
@@ -42,14 +42,7 @@ def run(
 ) -> int:
     """Print the account of a range of time. Returns 1 when a ledger does not add up or readings lack."""
     now = datetime.now(UTC)
-    question = Question(
-        moment(since, now, "--since"),
-        now if until is None else min(moment(until, now, "--until"), now),
-        tenant,
-        gateway,
-    )
-    if question.since >= question.until:
-        raise ConfigurationError(["--since: it is not before --until"])
+    question = _question(since, until, tenant, gateway, now)
     settings = invocation.settings("timeseries")
     metadata_dsn = None if settings.metadata_dsn is None else settings.dsn("metadata")
     found = asyncio.run(reconcile(settings.dsn("timeseries"), metadata_dsn, question, now))
@@ -60,6 +53,21 @@ def run(
     else:
         _print(found, verdict)
     return 1 if verdict.faults else 0
+
+
+def _question(
+    since: str, until: str | None, tenant: str | None, gateway: str | None, now: datetime
+) -> Question:
+    times = []
+    for option, text in (("--since", since), ("--until", until)):
+        try:
+            times.append(now if text is None else min(moment(text, now), now))
+        except (ValueError, OverflowError):
+            fault = f"{option}: {text!r} is neither ISO 8601 nor like 30m, 12h, 7d"
+            raise ConfigurationError([fault]) from None
+    if times[0] >= times[1]:
+        raise ConfigurationError(["--since: it is not before --until, or not before now"])
+    return Question(times[0], times[1], tenant, gateway)
 
 
 def _print(found: Findings, verdict: Verdict) -> None:
