@@ -60,6 +60,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Delivery": (
             "ingest_sessions",
             "ingest_counters",
+            "ingest_gateway_hours",
+            "ingest_written_hours",
             "ingest_dead_letters",
             "ingest_gateway_hours",
             "ingest_written_hours",

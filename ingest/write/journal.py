@@ -19,6 +19,7 @@ from zlib import crc32
 from ingest.errors import SessionTakenOver
 from ingest.model import ClockFaultKind
 from ingest.write.batch import Counts
+from ingest.write.ledger import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -227,7 +228,6 @@ def _columns_of(booking: Booking) -> list[list[Any]]:
     """Give *booking* column by column, as `_RECORD` takes it from $7 on."""
     keys, hours = list(booking.gateways), list(booking.gateways.values())
     counts = [hour.counts for hour in hours]
-    written = [(key, rows) for key, rows in booking.written.items() if rows]
     return [
         [_EPOCH + timedelta(microseconds=hour_us) for hour_us, _ in keys],
         [gateway for _, gateway in keys],
@@ -236,10 +236,7 @@ def _columns_of(booking: Booking) -> list[list[Any]]:
         *([getattr(each, name) for each in counts] for name in Counts.__slots__),
         *([hour.clock_faults[kind] for hour in hours] for kind in get_args(ClockFaultKind)),
         [None if hour.least_lag_us is None else hour.least_lag_us / 1e6 for hour in hours],
-        [_EPOCH + timedelta(microseconds=hour_us) for (hour_us, _, _), _ in written],
-        [greenhouse_id for (_, greenhouse_id, _), _ in written],
-        [tenant_id for (_, _, tenant_id), _ in written],
-        [rows for _, rows in written],
+        *columns_of(booking.written),
     ]
 
 

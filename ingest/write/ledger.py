@@ -1,7 +1,8 @@
 """Both ledgers by gateway and hour, and the rows by the hour they belong to: what one COMMIT adds to each.
 
 Pure. `book` reads a batch whose rows have been inserted and says whose they were; `journal.record`
-stores it in the batch's transaction, so that both tables are exact after any crash:
+stores it in the batch's transaction, so that both tables are exact after any crash (a replay books its
+rows in the second, too):
 
     iot.ingest_gateway_hours   by the hour of receipt: messages and readings of each gateway, its clock
     iot.ingest_written_hours   by the hour of the readings' own times: new rows of each greenhouse, which
@@ -12,21 +13,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ingest.model import ClockFault, ClockFaultKind
 from ingest.write.batch import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from uuid import UUID
 
     from ingest.model import Gateway, Row
     from ingest.write.batch import Batch
 
 HOUR_US: Final = 3_600_000_000
-_NEVER: Final = 2**63
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Hour: TypeAlias = int
 """Its start, in µs since 1970-01-01 UTC."""
@@ -99,11 +101,28 @@ def book(batch: Batch, *, duplicates: Collection[int] = (), refused: Collection[
         counts = _of_message(booking, batch, batch.owner(row)).counts
         counts.written -= 1
         counts.rejected += 1
-    booking.written.update(_rows_by_hour(batch, rows_of))
-    for row in (*duplicates, *refused):
-        series, time_us, *_ = batch.rows[row]
-        booking.written[time_us - time_us % HOUR_US, series.greenhouse_id, series.tenant_id] -= 1
+    booking.written.update(_all_rows(batch, rows_of))
+    booking.written.subtract(rows_by_hour([batch.rows[row] for row in (*duplicates, *refused)]))
     return booking
+
+
+def rows_by_hour(rows: Iterable[Row]) -> Counter[tuple[Hour, UUID, UUID]]:
+    """Count *rows* by hour of their own time, greenhouse and tenant, as `Booking.written` has them."""
+    found: Counter[tuple[Hour, UUID, UUID]] = Counter()
+    for (series, hour), count in Counter([(row[0], row[1] // HOUR_US) for row in rows]).items():
+        found[hour * HOUR_US, series.greenhouse_id, series.tenant_id] += count
+    return found
+
+
+def columns_of(written: Counter[tuple[Hour, UUID, UUID]]) -> list[list[Any]]:
+    """Give hours, greenhouses, tenants and counts, as the statements unnest them; none without a row."""
+    booked = [(key, rows) for key, rows in written.items() if rows]
+    return [
+        [_EPOCH + timedelta(microseconds=hour_us) for (hour_us, _, _), _ in booked],
+        [greenhouse_id for (_, greenhouse_id, _), _ in booked],
+        [tenant_id for (_, _, tenant_id), _ in booked],
+        [rows for _, rows in booked],
+    ]
 
 
 def _of_message(booking: Booking, batch: Batch, index: int) -> GatewayHour:
@@ -173,18 +192,16 @@ def _book_rejected(booking: Booking, batch: Batch) -> None:
                     hour.note_lag(batch.receipts_us[index] - fault.time_us)
 
 
-def _rows_by_hour(batch: Batch, rows_of: Counter[Gateway]) -> Counter[tuple[Hour, UUID, UUID]]:
-    """Count the rows by hour, greenhouse and tenant; *rows_of* spares a look at each where it can."""
+def _all_rows(batch: Batch, rows_of: Counter[Gateway]) -> Counter[tuple[Hour, UUID, UUID]]:
+    """Count the rows of *batch* as `rows_by_hour` does; *rows_of* spares a look at each where it can."""
     found: Counter[tuple[Hour, UUID, UUID]] = Counter()
     if not batch.rows:
         return found
     times_us = list(map(itemgetter(1), batch.rows))
     hour = min(times_us) // HOUR_US
     if hour != max(times_us) // HOUR_US:
-        by_hour = Counter([(row[0], row[1] // HOUR_US) for row in batch.rows])
-        for (series, each), rows in by_hour.items():
-            found[each * HOUR_US, series.greenhouse_id, series.tenant_id] += rows
-    elif all(gateway.greenhouse_id is not None for gateway in rows_of):
+        return rows_by_hour(batch.rows)
+    if all(gateway.greenhouse_id is not None for gateway in rows_of):
         for gateway, rows in rows_of.items():
             if gateway.greenhouse_id is not None and gateway.tenant_id is not None:
                 found[hour * HOUR_US, gateway.greenhouse_id, gateway.tenant_id] += rows

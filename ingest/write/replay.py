@@ -1,9 +1,9 @@
 """Dead letters replayed: one batch of them, one transaction.
 
 Takes letters up, has each looked at again (by the caller's function: this stage decodes nothing), inserts
-what are rows by now, notes late hours, and shortens or deletes the letters, all of it together or not at
-all. Run twice, it changes nothing the second time: a row that is there is met by its key. Two at once share
-the work: a locked letter is passed over.
+what are rows by now, notes late hours, shortens or deletes the letters, and books the rows by hour: all of it
+together or not at all. Run twice, it changes nothing the second time: a row that is there is met by its key.
+Two at once share the work: a locked letter is passed over.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ingest.model import Reason, Rejection, Row
 from ingest.write import late
 from ingest.write.copy import Inserted, insert_new, pack
 from ingest.write.deadletters import names_kept, what_is_rejected
+from ingest.write.ledger import columns_of, rows_by_hour
 from ingest.write.letters import StoredLetter, take
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ set recorded_at = now(),
     missing = $5,
     tenant_id = coalesce($6, tenant_id)
 where dead_letter_id = $1
+"""
+# The last statement of its transaction, in the order of the key: those who book do not wait in a circle.
+_BOOK: Final = """
+insert into iot.ingest_written_hours as total (hour, greenhouse_id, tenant_id, client_id, rows)
+select hour, greenhouse_id, tenant_id, '(replay)', rows
+from unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::bigint[])
+    as added (hour, greenhouse_id, tenant_id, rows)
+order by hour, greenhouse_id, tenant_id
+on conflict (hour, greenhouse_id, tenant_id, client_id) do update
+    set rows = total.rows + excluded.rows
 """
 _DELETE: Final = "delete from iot.ingest_dead_letters where dead_letter_id = any ($1::bigint[])"
 
@@ -198,6 +209,10 @@ async def _settle(
             replayed.hours_noted = len(hours)
     if keep:
         await _write_down(connection, looked, left)
+        if inserted.written:
+            absent = {*inserted.duplicates, *refused}
+            written = [row for number, row in enumerate(rows) if number not in absent]
+            await connection.execute(_BOOK, *columns_of(rows_by_hour(written)))
     return replayed
 
 

@@ -176,12 +176,13 @@ create table iot.ingest_written_hours (
 ) with (fillfactor = 50);
 
 comment on table iot.ingest_written_hours is
-    'Rows of iot.sensor_readings that the workers wrote, by the hour of the readings'' own times: what a count of the table '
+    'Rows of iot.sensor_readings that workers and replays wrote, by the hour of the readings'' own times: what a count of the table '
     'is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
 comment on column iot.ingest_written_hours.hour is 'Start of the hour of the readings'' times.';
 comment on column iot.ingest_written_hours.greenhouse_id is 'metadata.greenhouses.id.';
 comment on column iot.ingest_written_hours.tenant_id is 'metadata.tenants.id, as in the rows.';
-comment on column iot.ingest_written_hours.client_id is 'MQTT session whose worker wrote them.';
+comment on column iot.ingest_written_hours.client_id is
+    'MQTT session whose worker wrote them; (replay) for what came out of dead letters.';
 comment on column iot.ingest_written_hours.rows is 'Rows written; a row replaced by another value counts again.';
 
 create or replace function iot.fold_ledger_hours_before(before timestamptz)

@@ -106,6 +106,7 @@ grant select on
     iot.v_ingest_missing_names
 to greenhouse_operator;
 grant insert on iot.sensor_readings to greenhouse_operator;
+grant insert, update on iot.ingest_written_hours to greenhouse_operator;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_operator;
 
 -- reader: the dashboards.
