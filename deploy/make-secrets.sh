@@ -4,6 +4,10 @@
 #   deploy/make-secrets.sh                  makes whatever is missing; never changes one that is there
 #   deploy/make-secrets.sh gateway NAME     adds a gateway's broker login and prints its password, once
 #
+# For each database: <database>_password of its superuser, for the container alone; <database>_<login>_dsn of the
+# logins migrator, worker and operator; <database>_logins, their passwords hashed, as SQL that the container runs.
+# For the broker: broker_password of the worker, and mosquitto_passwords, every login's hashed.
+#
 # NAME is the tenant's topic prefix (SARA) or the greenhouse as its topics name it (UUID or code): it decides
 # what the login may publish, see config/mosquitto.acl. A NAME that has a login gets a new password.
 # Afterwards: docker compose restart mosquitto. Needs python3. SECRETS_DIR=… writes elsewhere.
@@ -13,7 +17,7 @@ set -eu
 umask 022
 cd "$(dirname "$0")/.."
 secrets=${SECRETS_DIR:-secrets}
-logins=$secrets/mosquitto_passwords
+broker_logins=$secrets/mosquitto_passwords
 
 fail() { echo "$*" >&2; exit 1; }
 command -v python3 >/dev/null || fail "python3 is missing: apt-get install python3"
@@ -43,20 +47,48 @@ lines = [line for line in kept if line.partition(":")[0] != name]
 new = file.with_name(".new")
 new.write_text("\n".join([*lines, f"{name}:$7${rounds}${encoded[0]}${encoded[1]}", ""]))
 new.replace(file)
-' "$logins"
-    echo "made the login $1 in $logins"
+' "$broker_logins"
+    echo "made the login $1 in $broker_logins"
+}
+
+# set_database_login FILE DSN: the login of DSN gets its password, as PostgreSQL keeps it (SCRAM-SHA-256, RFC 5803,
+# with its own number of rounds), so that the database's container never sees the password itself.
+set_database_login() {
+    printf '%s\n' "$2" | python3 -c '
+import base64, hashlib, hmac, os, pathlib, sys, urllib.parse
+file, dsn = pathlib.Path(sys.argv[1]), urllib.parse.urlsplit(sys.stdin.read().strip())
+salt, rounds = os.urandom(16), 4096
+salted = hashlib.pbkdf2_hmac("sha256", dsn.password.encode(), salt, rounds)
+stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+server = hmac.digest(salted, b"Server Key", "sha256")
+salt, stored, server = (base64.b64encode(part).decode() for part in (salt, stored, server))
+begin = f"alter role {dsn.username} password "
+kept = file.read_text().splitlines() if file.exists() else []
+lines = [line for line in kept if not line.startswith(begin)]
+new = file.with_name(".new")
+new.write_text("\n".join([*lines, f"{begin}\x27SCRAM-SHA-256${rounds}:{salt}${stored}:{server}\x27;", ""]))
+new.replace(file)
+' "$1"
+    echo "made a login in $1"
 }
 
 make_all() {
     for database in metadata timeseries; do
         if [ ! -s "$secrets/${database}_password" ]; then keep "${database}_password" "$(random)"; fi
-        if [ ! -s "$secrets/${database}_dsn" ]; then
-            password=$(cat "$secrets/${database}_password")
-            keep "${database}_dsn" "postgresql://greenhouse:$password@$database:5432/greenhouse_$database"
-        fi
+        logins=$secrets/${database}_logins
+        for login in migrator worker operator; do
+            dsn=${database}_${login}_dsn
+            if [ ! -s "$secrets/$dsn" ]; then
+                made=postgresql://ingest_$login:$(random)@$database:5432/greenhouse_$database
+                set_database_login "$logins" "$made"
+                keep "$dsn" "$made"
+            elif ! grep -q "^alter role ingest_$login " "$logins" 2>/dev/null; then
+                set_database_login "$logins" "$(cat "$secrets/$dsn")"
+            fi
+        done
     done
     if [ ! -s "$secrets/broker_password" ]; then keep broker_password "$(random)"; fi
-    grep -q '^greenhouse-ingest:' "$logins" 2>/dev/null ||
+    grep -q '^greenhouse-ingest:' "$broker_logins" 2>/dev/null ||
         set_login greenhouse-ingest "$(cat "$secrets/broker_password")"
 }
 

@@ -59,9 +59,10 @@ def schema_folder(database: Database) -> Path:
     return inside if inside.is_dir() else package.parent / "schema" / database
 
 
+_SCHEMA_EXISTS = "select to_regnamespace($1) is not null"
+_CREATE_SCHEMA = Template("create schema $schema")
 _CREATE_HISTORY = Template("""
-    create schema if not exists $schema;
-    create table if not exists $schema.schema_history (
+    create table $schema.schema_history (
         version text not null,
         description text not null,
         checksum text not null,
@@ -106,6 +107,17 @@ async def _read_history(connection: Connection, database: Database) -> dict[str,
     return {row["version"]: (row["description"], row["checksum"], row["applied_at"]) for row in rows}
 
 
+async def _make_history(connection: Connection, database: Database) -> None:
+    """Create the schema and the history where they are not there.
+
+    Neither is asked for with `if not exists`: that takes the right to create even where there is nothing to.
+    """
+    if not await connection.fetchval(_SCHEMA_EXISTS, database.schema):
+        await connection.execute(_CREATE_SCHEMA.substitute(schema=database.schema))
+    if not await connection.fetchval(_HISTORY_EXISTS, f"{database.schema}.schema_history"):
+        await connection.execute(_CREATE_HISTORY.substitute(schema=database.schema))
+
+
 async def _record(connection: Connection, database: Database, file: Migration, ms: int, kind: str) -> None:
     await connection.execute(
         _RECORD.substitute(schema=database.schema), file.version, file.description, file.checksum, ms, kind
@@ -130,8 +142,10 @@ async def migrate(
     applied: list[Migration] = []
     async with connected(dsn, database) as connection, locked(connection, database):
         with translated(f"creating {database.schema}.schema_history"):
-            await connection.execute(_CREATE_HISTORY.substitute(schema=database.schema))
-        states = examine(files, await _read_history(connection, database))
+            async with connection.transaction():
+                await _make_history(connection, database)
+        with translated(f"reading {database.schema}.schema_history"):
+            states = examine(files, await _read_history(connection, database))
         if problems := [state.detail for state in states if state.state not in {"applied", "pending"}]:
             raise MigrationError("\n".join(problems))
         pending = {state.version for state in states if state.state == "pending"}
@@ -220,7 +234,7 @@ async def baseline(
                 )
             done = [file for file in files if version_key(file.version) <= wanted]
             async with connection.transaction():
-                await connection.execute(_CREATE_HISTORY.substitute(schema=database.schema))
+                await _make_history(connection, database)
                 for file in done:
                     await _record(connection, database, file, 0, "baseline")
     return done

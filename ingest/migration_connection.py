@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+_NOT_THE_OWNER = (
+    "Run this as the login that owns the schema and what is in it, or have an administrator hand it over: "
+    "docs/database-logins.md."
+)
 # What an installation bounds its applications' statements with is no bound for building an index. Waiting for
 # locks has one of its own.
 _UNBOUNDED = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
@@ -97,7 +101,8 @@ def translated(doing: str) -> Iterator[None]:
                 f"{doing}: {error.args[0]}; run again once the server is well", error.sqlstate
             ) from error
         # str(error) has detail and hint on lines of their own; here they are sentences after the message.
-        told = {"Detail": error.detail, "Hint": error.hint}
+        hint = error.hint or (_NOT_THE_OWNER if error.sqlstate == "42501" else None)
+        told = {"Detail": error.detail, "Hint": hint}
         more = "".join(f" {name}: {text}" for name, text in told.items() if text)
         raise MigrationError(f"{doing}: {error.args[0]} (SQLSTATE {error.sqlstate}).{more}") from error
     except (asyncpg.InterfaceError, OSError) as error:

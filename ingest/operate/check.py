@@ -28,27 +28,29 @@ _TIMEOUT_S: Final = 30.0
 _OLDEST_POSTGRESQL: Final = 150_000
 _OLDEST_TIMESCALEDB: Final = (2, 20)
 _CLOCK_TOLERANCE_S: Final = 5.0
-_PRIVILEGES: Final = """
-select
-    has_table_privilege('iot.sensor_readings', 'insert')
-    and has_table_privilege('iot.ingest_dead_letters', 'insert')
-    and has_table_privilege('iot.ingest_dead_letters', 'select')
-    and has_column_privilege('iot.ingest_dead_letters', 'rejected', 'update')
-    and has_table_privilege('iot.ingest_dead_letters', 'delete')
-    and has_table_privilege('iot.sensor_readings', 'select')
-    and has_table_privilege('iot.ingest_sessions', 'select')
-    and has_table_privilege('iot.ingest_sessions', 'insert')
-    and has_table_privilege('iot.ingest_sessions', 'update')
-    and has_table_privilege('iot.ingest_counters', 'select')
-    and has_table_privilege('iot.ingest_counters', 'insert')
-    and has_table_privilege('iot.ingest_counters', 'update')
-    and has_table_privilege('iot.ingest_gateway_hours', 'select')
-    and has_table_privilege('iot.ingest_gateway_hours', 'insert')
-    and has_table_privilege('iot.ingest_gateway_hours', 'update')
-    and has_table_privilege('iot.ingest_written_hours', 'select')
-    and has_table_privilege('iot.ingest_written_hours', 'insert')
-    and has_table_privilege('iot.ingest_written_hours', 'update')
-    and has_database_privilege(current_database(), 'temporary')
+_MISSING_PRIVILEGES: Final = """
+select each.privilege || ' on ' || needed.relation as privilege
+from (
+    values
+        ('iot.sensor_readings', 'select, insert'),
+        ('iot.ingest_dead_letters', 'select, insert, update, delete'),
+        ('iot.ingest_sessions', 'select, insert, update'),
+        ('iot.ingest_counters', 'select, insert, update'),
+        ('iot.ingest_gateway_hours', 'select, insert, update'),
+        ('iot.ingest_written_hours', 'select, insert, update'),
+        ('iot.ingest_late_buckets', 'select, insert, update'),
+        ('iot.units', 'select, insert, update'),
+        ('iot.sensor_types', 'select, insert, update'),
+        ('iot.sensor_intervals', 'select, insert, update, delete')
+) as needed (relation, privileges)
+cross join string_to_table(needed.privileges, ', ') as each (privilege)
+where not case each.privilege
+    when 'delete' then has_table_privilege(needed.relation, each.privilege)
+    else has_any_column_privilege(needed.relation, each.privilege)
+end
+union all
+select 'temporary on the database'
+where not has_database_privilege(current_database(), 'temporary')
 """
 
 
@@ -178,12 +180,12 @@ async def _catalog(settings: Settings) -> str:
 
 async def _privileges(settings: Settings) -> str:
     async with _connected(settings.dsn("timeseries")) as connection:
-        if not await connection.fetchval(_PRIVILEGES):
-            raise DatabaseFault(
-                "this role may not insert readings, keep its session, take up dead letters or use temporary "
-                "tables: see `ingest schema verify`"
-            )
-    return "readings, dead letters, session and counters can be written"
+        missing = [row["privilege"] for row in await connection.fetch(_MISSING_PRIVILEGES)]
+    if missing:
+        raise DatabaseFault(
+            f"this login lacks {', '.join(missing)}: grant it greenhouse_worker, see docs/database-logins.md"
+        )
+    return "readings, dead letters, session, counters, late notes and mirrors can be written"
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,14 @@ revoke all on all sequences in schema metadata from
 revoke all on function metadata.take_greenhouse_snapshot(uuid, text) from greenhouse_operator;
 
 revoke all on schema metadata from
-    greenhouse_migrator,
     greenhouse_worker,
     greenhouse_operator,
     greenhouse_reader;
+-- As its owner (deploy/prepare-database.sql) it keeps its rights: there they are no grant of V16.
+do $$
+begin
+    if (select n.nspowner <> 'greenhouse_migrator'::regrole from pg_namespace as n where n.nspname = 'metadata') then
+        revoke all on schema metadata from greenhouse_migrator;
+    end if;
+end;
+$$;

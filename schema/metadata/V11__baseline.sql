@@ -5,7 +5,14 @@
 -- Time:    under 1 s on a new database; on a live one a few seconds per million rows of a missing index.
 -- Undo:    none: dropping these tables loses the registry. Restore a dump instead.
 
-create schema if not exists metadata;
+-- `create schema if not exists` would ask for CREATE on the database even where the schema is there.
+do $$
+begin
+    if to_regnamespace('metadata') is null then
+        create schema metadata;
+    end if;
+end;
+$$;
 
 comment on schema metadata is
     'Who and what publishes readings: tenants, greenhouses, devices, the catalogs that give names their ids, audit.';

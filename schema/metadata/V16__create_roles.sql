@@ -6,8 +6,8 @@
 --          operator  `ingest catalog`: adds and changes tenants, devices, catalogs; resolves alerts; reads the record.
 --                    Deletes nothing.
 --          reader    dashboards: reads all but password hashes and audit_log, which holds addresses and sessions.
---          migrator  makes objects in the schema, and records them. It owns none, as in schema iot: what a login made
---                    is that login's. To hand it over: reassign owned by.
+--          migrator  makes objects in the schema, and records them; owns the schema where deploy/prepare-database.sql
+--                    made it, and no table, as in schema iot: what a login made is that login's.
 --          No default privileges: a later table is closed until its migration says who needs it, and
 --          `ingest schema verify` misses a grant that is gone.
 -- Locks:   none that waits for readers or writers.

@@ -10,4 +10,12 @@ revoke execute on all routines in schema iot from
     greenhouse_migrator, greenhouse_worker, greenhouse_operator, greenhouse_reader;
 revoke all on all tables in schema iot from
     greenhouse_migrator, greenhouse_worker, greenhouse_operator, greenhouse_reader;
-revoke all on schema iot from greenhouse_migrator, greenhouse_worker, greenhouse_operator, greenhouse_reader;
+revoke all on schema iot from greenhouse_worker, greenhouse_operator, greenhouse_reader;
+-- As its owner (deploy/prepare-database.sql) it keeps its rights: there they are no grant of V17.
+do $$
+begin
+    if (select n.nspowner <> 'greenhouse_migrator'::regrole from pg_namespace as n where n.nspname = 'iot') then
+        revoke all on schema iot from greenhouse_migrator;
+    end if;
+end;
+$$;

@@ -8,7 +8,14 @@
 create extension if not exists timescaledb;
 -- timescaledb: end
 
-create schema if not exists iot;
+-- `create schema if not exists` would ask for CREATE on the database even where the schema is there.
+do $$
+begin
+    if to_regnamespace('iot') is null then
+        create schema iot;
+    end if;
+end;
+$$;
 
 comment on schema iot is
     'What sensors measured, what is computed from it, and what the ingestion worker keeps to deliver it once.';

@@ -67,6 +67,7 @@ create unique index if not exists sensor_readings_key
 -- For each chunk that lacks it: what an interrupted build has left behind is dropped, then it is built. TimescaleDB
 -- knows a chunk's index as the hypertable's by its definition, so that dropping, reordering by and renaming work.
 -- A chunk of less than 1 MB (10 000 rows, built in 15 ms) is not worth two waits for every open transaction.
+-- Whoever is no superuser needs CREATE on the schema of the chunks for it (deploy/prepare-database.sql).
 -- timescaledb: begin
 -- each row: a statement to run
 select s.statement

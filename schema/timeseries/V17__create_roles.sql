@@ -7,9 +7,9 @@
 --          operator  looks at everything, replays and purges dead letters, and has hours computed again; as the worker
 --                    it adds readings and changes none.
 --          reader    dashboards: readings, rollups and names; no payloads, no journal.
---          migrator  makes objects in the schema, and records them. It owns none: TimescaleDB runs the jobs of a table as
---                    its owner, who has to be able to log in; so what a login makes is that login's. To hand it over:
---                    reassign owned by.
+--          migrator  makes objects in the schema, and records them; owns the schema where deploy/prepare-database.sql
+--                    made it, and no table: TimescaleDB runs the jobs of a table as its owner, who has to be able to
+--                    log in; so what a login makes is that login's.
 --          No default privileges: a later migration grants what it adds, and `ingest schema verify` misses it if not.
 -- Locks:   none that waits for readers or writers.
 -- Time:    under 1 s; a grant on a hypertable is passed on to its chunks, 1 000 a second.

@@ -50,9 +50,9 @@ class Ground:
             return given
         folder = self._scratch / "plain" / self.database
         folder.mkdir(parents=True)
-        for file in load_migrations(given):
-            sql = without_timescale(file.path.read_text(encoding="utf-8"))
-            (folder / file.path.name).write_text(sql, encoding="utf-8")
+        for path in given.glob("*.sql"):
+            sql = without_timescale(path.read_text(encoding="utf-8"))
+            (folder / path.name).write_text(sql, encoding="utf-8")
         verify = folder.parent / "verify"
         shutil.copytree(given.parent / "verify", verify)
         (verify / f"{self.database}.sql").write_text("select null::text as line where false;\n")

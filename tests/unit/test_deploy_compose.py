@@ -15,7 +15,6 @@ from ingest.settings import Settings, option_names
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-MAKE_SECRETS = (ROOT / "deploy" / "make-secrets.sh").read_text()
 
 every_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
@@ -112,6 +111,29 @@ def test_every_variable_of_ours_is_an_option(service: dict[str, Any]) -> None:
     known |= {f"{variable_of(option)}_FILE" for option in SECRETS}
     ours = {name for name in service.get("environment", {}) if name.startswith("INGEST_")}
     assert ours <= known
+
+
+def dsns(service: str) -> dict[str, str]:
+    """Return variable -> secret of the DSNs that *service* is given."""
+    given = SERVICES[service]["environment"]
+    return {name: value.removeprefix("/run/secrets/") for name, value in given.items() if "_DSN" in name}
+
+
+def test_each_service_has_the_database_login_of_its_task_and_no_other() -> None:
+    for service, login in (("migrate", "migrator"), ("worker", "worker"), ("operator", "operator")):
+        assert dsns(service) == {
+            "INGEST_METADATA_DSN_FILE": f"metadata_{login}_dsn",
+            "INGEST_TIMESERIES_DSN_FILE": f"timeseries_{login}_dsn",
+        }
+        databases = set(SERVICES[service]["secrets"]) - {"broker_password"}
+        assert databases == set(dsns(service).values())
+
+
+def test_a_superusers_password_is_its_containers_alone() -> None:
+    for database in ("metadata", "timeseries"):
+        for secret in (f"{database}_password", f"{database}_logins"):
+            mounted = [name for name, service in SERVICES.items() if secret in service.get("secrets", [])]
+            assert mounted == [database]
 
 
 def test_the_worker_is_given_longer_to_stop_than_it_takes_to_drain() -> None:
