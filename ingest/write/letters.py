@@ -57,7 +57,7 @@ select distinct m.name
 from iot.ingest_dead_letters as d
 cross join lateral unnest(d.missing) as m (name)
 where d.missing is not null
-    and d.recorded_at >= $1
+    and coalesce(d.replayed_at, d.recorded_at) >= $1
 limit $2
 """
 
@@ -112,7 +112,7 @@ async def connected(
 async def missing_names(
     connection: asyncpg.Connection, since: datetime, limit: int
 ) -> tuple[list[str], datetime]:
-    """Give the names that letters recorded since then lack, at most *limit*, and when that was asked."""
+    """Give the names that letters written or changed *since* lack, at most *limit*, and when it was asked."""
     asked_at: datetime = await connection.fetchval("select now()")
     return [record["name"] for record in await connection.fetch(_MISSING_NAMES, since, limit)], asked_at
 

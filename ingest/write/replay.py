@@ -1,9 +1,10 @@
 """Dead letters replayed: one batch of them, one transaction.
 
 Takes letters up, has each looked at again (by the caller's function: this stage decodes nothing), inserts
-what are rows by now, notes late hours, shortens or deletes the letters, and books the rows by hour: all of it
-together or not at all. Run twice, it changes nothing the second time: a row that is there is met by its key.
-Two at once share the work: a locked letter is passed over.
+what are rows by now, notes late hours, books the rows by their own hours (the ledgers of receipt stay as
+they are), and shortens or deletes the letters, all of it together or not at all. Run twice, it changes
+nothing the second time: a row that is there is met by its key. Two at once share the work: a locked letter
+is passed over.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ TRIES: Final = 5
 
 _SHORTEN: Final = """
 update iot.ingest_dead_letters
-set recorded_at = now(),
+set replayed_at = now(),
     rejected = $2,
     reasons = $3,
     rejected_count = $4,
@@ -202,17 +203,15 @@ async def _settle(
         null=sum(each.nulls for _, each in looked),
         still=Counter(rejection.reason for each in left for rejection in each),
     )
-    if inserted.written:
-        stored = [row for number, row in enumerate(rows) if number not in refused]
-        if hours := late.late_hours(stored, now_us):
-            await late.note(connection, hours)
-            replayed.hours_noted = len(hours)
+    met = {*inserted.duplicates, *refused}
+    new = [row for number, row in enumerate(rows) if number not in met]
+    if hours := late.late_hours(new, now_us):
+        await late.note(connection, hours)
+        replayed.hours_noted = len(hours)
     if keep:
         await _write_down(connection, looked, left)
-        if inserted.written:
-            absent = {*inserted.duplicates, *refused}
-            written = [row for number, row in enumerate(rows) if number not in absent]
-            await connection.execute(_BOOK, *columns_of(rows_by_hour(written)))
+        if new:
+            await connection.execute(_BOOK, *columns_of(rows_by_hour(new)))
     return replayed
 
 

@@ -52,6 +52,7 @@ create table iot.ingest_dead_letters (
     reasons text[] not null,
     rejected_count integer not null,
     missing text[],
+    replayed_at timestamptz,
     constraint ingest_dead_letters_pkey primary key (dead_letter_id)
 );
 
@@ -60,7 +61,7 @@ create index ingest_dead_letters_reasons_idx on iot.ingest_dead_letters using gi
 -- Cut, since a topic may be 65 535 bytes long and an index entry 2 704 at most.
 create index ingest_dead_letters_topic_received_at_idx on iot.ingest_dead_letters (left(topic, 200), received_at);
 -- What a worker asks when the catalog has changed: which names are missing, of late; which letters lack these names.
-create index ingest_dead_letters_missing_recorded_at_idx on iot.ingest_dead_letters (recorded_at)
+create index ingest_dead_letters_missing_since_idx on iot.ingest_dead_letters (coalesce(replayed_at, recorded_at))
     where missing is not null;
 create index ingest_dead_letters_missing_idx on iot.ingest_dead_letters using gin (missing)
     where missing is not null;
@@ -70,8 +71,7 @@ comment on table iot.ingest_dead_letters is
 comment on column iot.ingest_dead_letters.dead_letter_id is 'Key.';
 comment on column iot.ingest_dead_letters.received_at is
     'Receipt time of the message; replay takes it as the time of its readings.';
-comment on column iot.ingest_dead_letters.recorded_at is
-    'When this row was last written: with its batch, or by a replay that shortened it.';
+comment on column iot.ingest_dead_letters.recorded_at is 'When this row was written.';
 comment on column iot.ingest_dead_letters.client_id is 'MQTT session that received it.';
 comment on column iot.ingest_dead_letters.topic is 'Topic it was published to.';
 comment on column iot.ingest_dead_letters.payload is
@@ -85,6 +85,8 @@ comment on column iot.ingest_dead_letters.rejected is
     'Array of {"field", "reason", "detail"}, one a rejected reading; field is "" where the message was rejected whole.';
 comment on column iot.ingest_dead_letters.reasons is 'The distinct reasons in rejected, for searching.';
 comment on column iot.ingest_dead_letters.rejected_count is 'Readings rejected: the length of rejected.';
+comment on column iot.ingest_dead_letters.replayed_at is
+    'When a replay last changed what is rejected; NULL: as it was at receipt.';
 comment on column iot.ingest_dead_letters.missing is
     'Names that the catalog lacked, each "kind owner name" (owner: id of a tenant or greenhouse, or *), 100 at most; '
     'NULL where no name was. Once the catalog has one, a worker replays the message.';
@@ -176,8 +178,8 @@ create table iot.ingest_written_hours (
 ) with (fillfactor = 50);
 
 comment on table iot.ingest_written_hours is
-    'Rows of iot.sensor_readings that workers and replays wrote, by the hour of the readings'' own times: what a count of the table '
-    'is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
+    'Rows of iot.sensor_readings that workers and replays wrote, by the hour of the readings'' own times: what a count of the '
+    'table is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
 comment on column iot.ingest_written_hours.hour is 'Start of the hour of the readings'' times.';
 comment on column iot.ingest_written_hours.greenhouse_id is 'metadata.greenhouses.id.';
 comment on column iot.ingest_written_hours.tenant_id is 'metadata.tenants.id, as in the rows.';

@@ -71,7 +71,7 @@ grant select, insert, update on iot.ingest_late_buckets to greenhouse_worker;
 -- the message and its circumstances were, nobody changes.
 grant select, delete on iot.ingest_dead_letters to greenhouse_worker, greenhouse_operator;
 grant update (
-    recorded_at,
+    replayed_at,
     tenant_id,
     rejected,
     reasons,

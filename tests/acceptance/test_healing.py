@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import History, command_line
 from tests.gateways import Message, publish
 
@@ -87,6 +88,10 @@ async def test_an_alias_heals_what_came_before_it(
         greenhouse.tenant_id,
     )
     assert apart == 0, "healed fields have the time of their messages"
+    account = report(ingest("reconcile", "--tenant", greenhouse.prefix, "--since", "1h", "--json"))
+    assert (account["ok"], account["faults"]) == (True, [])
+    (rows,) = account["rows"]
+    assert (rows["booked"], rows["stored"]) == (2 * count, 2 * count)
 
 
 async def test_what_was_registered_while_it_was_away_heals_at_the_start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -10,20 +11,22 @@ import asyncpg
 import pytest
 
 from ingest.migrate import Database, migrate
-from ingest.model import CutPayload
-from ingest.write import letters
+from ingest.model import CutPayload, Delivery, Gateway, Rejection
+from ingest.operate.reconcile import Question, reconcile
+from ingest.operate.reconcile_judge import judge
+from ingest.write import Batch, Counts, letters
 from ingest.write.copy import copy_straight, pack
 from ingest.write.late import LATE_AFTER_US
 from ingest.write.replay import replay
-from tests.batches import NOW_US, row, stored
+from tests.batches import NOW_US, WriterUnderTest, counters_of, row, stored
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.letters import LABEL, MAP_TOPIC, left, letter, replay_all, store, under
-from tests.unit.catalog_examples import SARA_01, example_catalog, sensor
+from tests.unit.catalog_examples import SARA, SARA_01, example_catalog, sensor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ingest.model import Series
+    from ingest.model import Reason, Series
     from ingest.write.copy import ConflictPolicy
 
 PUMP = UUID(int=0xD2)
@@ -56,6 +59,7 @@ async def whole_content(connection: asyncpg.Connection) -> list[object]:
         await connection.fetch("select *, xmin from iot.ingest_dead_letters order by dead_letter_id"),
         await connection.fetch("select * from iot.ingest_late_buckets order by bucket"),
         await connection.fetch("select * from iot.ingest_counters"),
+        await connection.fetch("select * from iot.ingest_written_hours order by hour"),
     ]
 
 
@@ -196,6 +200,35 @@ async def test_a_transaction_has_its_bounds(iot: asyncpg.Connection, monkeypatch
     monkeypatch.setattr(letters, "MAX_BATCH_BYTES", 1)
     await store(iot, letter({"BOMBA": 1}, ("BOMBA", "inactive"), receipt_us=NOW_US + 99))
     assert (await replay_all(iot, under(LABELLED))).written == 1, "one letter always fits"
+
+
+async def test_accounts_add_up_after_a_replay(
+    postgres_dsn: str, connection: asyncpg.Connection, writer: WriterUnderTest
+) -> None:
+    gateway = Gateway("GREENHOUSE/SARA/01", SARA, SARA_01)
+    batch = Batch()
+    reasons: tuple[Reason, ...] = ("bad_payload", "unknown_topic")
+    for number, reason in enumerate(reasons):
+        batch.add(
+            Delivery(MAP_TOPIC, b'{"BOMBA": 1, "CALDERA": 2, "X": 3, "Y": null}', 2, number + 1),
+            NOW_US + number,
+            (),
+            [Rejection("", reason, "rejected whole")],
+            SARA,
+            gateway=gateway,
+        )
+    await writer.commit(batch, also=Counts(received=2))
+    replayed = await replay_all(connection, under(LABELLED))
+    assert (replayed.written, replayed.null, replayed.still) == (2, 2, {"unknown_sensor_type": 4})
+    booked = await connection.fetch("select client_id, rows from iot.ingest_written_hours")
+    assert [tuple(each) for each in booked] == [("(replay)", 2)]
+    assert (await counters_of(connection))["rejected"] == 2, "the counters tell what was at receipt"
+    received = datetime.fromtimestamp(NOW_US / 1e6, UTC)
+    question = Question(received - timedelta(hours=1), received + timedelta(hours=1))
+    found = await reconcile(postgres_dsn, None, question, datetime.now(UTC))
+    verdict = judge(found, replaces=False)
+    assert verdict.faults == [], "four rejected readings in two letters that were two at receipt"
+    assert [each[:12] for each in verdict.remarks] == ["metadata_dsn"]
 
 
 @both

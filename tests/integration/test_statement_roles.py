@@ -78,7 +78,7 @@ PERMITTED = {
     "operate.bulk_operations.BEGIN_SQL": "wo",
     "operate.bulk_operations.END_SQL": "wo",
     # `ingest check`: asks for the privileges of whoever asks
-    "operate.check._PRIVILEGES": "worm",
+    "operate.check._MISSING_PRIVILEGES": "worm",
     # `ingest dead-letters`
     "operate.dead_letters._LIST_SQL": "wo",
     "operate.dead_letters._SHOW": "wo",
@@ -93,8 +93,22 @@ PERMITTED = {
     "write.letters._LACKING": "wo",
     "write.letters._MISSING_NAMES": "wo",
     "write.letters._READ": "wo",
+    "write.replay._BOOK": "wo",
     "write.replay._DELETE": "wo",
     "write.replay._SHORTEN": "wo",
+    # `ingest reconcile`
+    "operate.names._TENANTS": "wor",
+    "operate.names._GREENHOUSES": "wor",
+    "operate.names._SENSORS": "wor",
+    "operate.gaps._REGISTERED": "wor",
+    "operate.gaps._TIMES": "wor",
+    "operate.gaps._TYPES": "wor",
+    "operate.reconcile_sql.GATEWAYS": "wo",
+    "operate.reconcile_sql.UNBALANCED": "wo",
+    "operate.reconcile_sql.TOTALS": "wo",
+    "operate.reconcile_sql.DEAD_LETTERS": "wo",
+    "operate.reconcile_sql.SESSIONS": "wo",
+    "operate.reconcile_sql.ROWS": "wo",
     # the worker's transactions
     "write.copy._INSERT_STAGED": "wo",  # the operator's: replay
     "write.copy._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own

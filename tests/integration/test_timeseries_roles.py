@@ -230,6 +230,7 @@ async def test_operators_see_everything_and_change_nothing_measured(iot: Iot) ->
     await refused(iot, "update iot.ingest_dead_letters set payload = ''")
     await refused(iot, "insert into iot.ingest_dead_letters default values")
     await refused(iot, "insert into iot.ingest_counters values ('w', 'written', 1)")
+    await refused(iot, "insert into iot.ingest_gateway_hours default values")
     if timescale:
         assert await iot.fetchval("select iot.note_late_buckets('-infinity', 'infinity')") == 1
         await refused(iot, "select iot.roll_up_sensor_readings_hourly('-infinity', 'infinity')")

@@ -18,7 +18,7 @@ MIGRATIONS = [file.path for database in Database for file in load_migrations(sch
 ALL_FILES = sorted(SCHEMA.rglob("*.sql"))
 SQL_START = re.compile(
     r"\s*(select\s|insert\s+into|update\s+\S+\s+set|delete\s+from|create\s+(or|table|index|unique|schema|temp)"
-    r"|alter\s+(table|index)|drop\s+\w+\s|copy\s|truncate\s|call\s|with\s+\w+\s+as\s*\()",
+    r"|alter\s+(table|index)|drop\s+\w+\s|copy\s|truncate\s|call\s|with\s+\w+\s+as\s*(materialized\s*)?\()",
     re.IGNORECASE,
 )
 ROW = re.compile(r"^    \((\d+), '([^']*)'", re.MULTILINE)
