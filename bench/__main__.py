@@ -50,7 +50,8 @@ _SENSORS = 100
 _CONTENDERS = ("worker", "paho_executemany", "socket_drain", "raw_copy")
 _LIMITS = ("socket_drain", "raw_copy")
 _CLEAR = """
-truncate iot.sensor_readings, iot.ingest_sessions, iot.ingest_counters, iot.ingest_dead_letters
+truncate iot.sensor_readings, iot.ingest_sessions, iot.ingest_counters, iot.ingest_dead_letters,
+    iot.ingest_gateway_hours, iot.ingest_written_hours
 """
 
 

@@ -14,6 +14,9 @@ from ingest.model import UNPLACED, ClockFault, Delivery, Gateway, Rejection
 from ingest.write import Batch, Counts
 from ingest.write.ledger import HOUR_US
 from tests.batches import NOW_US, WriterUnderTest, counters_of, row, series_of
+from tests.integration.timeseries_rows import hold_jobs, run_jobs
+from tests.letters import letter, replay_all, store, under
+from tests.unit.catalog_examples import SARA_01
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,3 +273,36 @@ async def test_folded_hours_still_add_up(writer: WriterUnderTest, connection: Co
         ("g/2", 3, OTHER.tenant_id, OTHER.greenhouse_id),
     }
     assert (await counters_of(connection))["received"] == 6
+
+
+async def test_what_a_replay_writes_is_booked_once(connection: Connection) -> None:
+    payload = {"SENSOR_01": 1, "SENSOR_02": 2}
+    await store(connection, letter(payload, *((field, "unknown_sensor_type") for field in payload)))
+    await replay_all(connection, under(), keep=False)
+    assert await connection.fetchval("select count(*) from iot.ingest_written_hours") == 0
+    assert (await replay_all(connection, under())).written == 2
+    await store(connection, letter(payload, ("SENSOR_01", "unknown_sensor_type")))
+    assert (await replay_all(connection, under())).duplicate == 1
+    booked = await connection.fetch("select client_id, greenhouse_id, rows from iot.ingest_written_hours")
+    assert [(each[0], each[1], each[2]) for each in booked] == [("(replay)", SARA_01, 2)]
+    await adds_up(connection)
+
+
+async def test_the_job_folds_what_is_older_than_it_keeps(migrated_dsn: str) -> None:
+    connection = await asyncpg.connect(migrated_dsn)
+    try:
+        await hold_jobs(connection)
+        await connection.execute("""
+            insert into iot.ingest_gateway_hours (
+                hour, client_id, gateway, received, committed, skipped, ignored, decoded, written, duplicate,
+                rejected, nulls, clock_future, clock_ancient, clock_unset
+            )
+            select date_trunc('hour', now()) - age, 'w', 'g', 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0
+            from unnest(array['1 day', '89 days', '91 days', '92 days']::interval[]) as ages (age)
+        """)
+        assert await run_jobs(connection, "fold_ledger_hours") == 1
+        hours = "select isfinite(hour), received from iot.ingest_gateway_hours order by hour"
+        kept = await connection.fetch(hours)
+        assert [(each[0], each[1]) for each in kept] == [(False, 2), (True, 1), (True, 1)]
+    finally:
+        await connection.close()
