@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ingest import migrate
 from ingest.commands.report import print_json, print_line, print_table
+from ingest.errors import ConfigurationError
 from ingest.migrate import Database
+from ingest.operate.exchange import exchange
 from ingest.operate.schema_report import counts, examine_schema
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def chosen(only: str | None) -> Sequence[Database]:
 
 
 def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
-    """Apply what is pending, one line a file as it is done."""
+    """Apply what is pending, one line a file as it is done. Refuses DSNs that are exchanged."""
     databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
     applied: list[dict[str, Any]] = []
@@ -46,6 +48,8 @@ def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
             print_line(f"{database.value} {file.version} {file.description} ({took_s:.1f} s)")
 
     async def run() -> None:
+        if (wrong := await exchange(settings, databases)) is not None:
+            raise ConfigurationError([f"{wrong}; nothing was changed"])
         for database in databases:
             await migrate.migrate(
                 settings.dsn(database.value),

@@ -12,17 +12,35 @@ from ingest.observe.logs import configure
 
 if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
+    from ingest.settings import Settings
 
 
 def run(invocation: Invocation) -> int:
     """Run the worker; it installs its own signal handlers and returns its exit code."""
-    from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
-    from ingest.configuration import unprotected  # noqa: PLC0415 (as above)
+    from ingest.configuration import unprotected  # noqa: PLC0415 (the demonstration needs none of it)
 
     settings = invocation.settings("metadata", "timeseries", worker=True)
     for exposure in unprotected(settings):
         structlog.get_logger().warning("connection_unprotected", detail=exposure)
-    return asyncio.run(worker.run(settings))
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    """Run the worker; stop it when the DSNs turn out to be exchanged, for then it would wait for ever."""
+    from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
+    from ingest.operate.exchange import watch  # noqa: PLC0415 (as above)
+
+    working = asyncio.create_task(worker.run(settings))
+    watching = asyncio.create_task(watch(settings))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await watching
+        return await working
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 def check(invocation: Invocation, *, as_json: bool) -> int:

@@ -16,6 +16,7 @@ import asyncpg
 
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, status
+from ingest.operate.exchange import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
 
@@ -28,6 +29,14 @@ _TIMEOUT_S: Final = 30.0
 _OLDEST_POSTGRESQL: Final = 150_000
 _OLDEST_TIMESCALEDB: Final = (2, 20)
 _CLOCK_TOLERANCE_S: Final = 5.0
+_OF_ONE_DATABASE: Final = (
+    "metadata schema",
+    "catalog",
+    "timeseries server",
+    "timeseries schema",
+    "timeseries privileges",
+)
+"""What would ask for the wrong remedy where the DSNs are exchanged."""
 _MISSING_PRIVILEGES: Final = """
 select each.privilege || ' on ' || needed.relation as privilege
 from (
@@ -76,7 +85,23 @@ async def check(settings: Settings) -> list[CheckResult]:
         ("timeseries schema", lambda each: _schema(each, Database.TIMESERIES)),
         ("timeseries privileges", _privileges),
     )
-    return [await _judged(name, look(settings)) for name, look in checks]
+    wrong = await _exchanged(settings)
+    return [
+        await _judged(name, _refused(wrong) if wrong and name in _OF_ONE_DATABASE else look(settings))
+        for name, look in checks
+    ]
+
+
+async def _exchanged(settings: Settings) -> str | None:
+    """Tell whether the DSNs are exchanged; a database that does not answer has a check of its own."""
+    with contextlib.suppress(IngestError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await exchange(settings)
+    return None
+
+
+async def _refused(wrong: str) -> str:
+    raise DatabaseFault(wrong)
 
 
 async def _judged(name: str, looking: Coroutine[None, None, str]) -> CheckResult:
