@@ -5,7 +5,7 @@
     make bench-storage ARGS="--json FILE"           the figures as JSON, too
 
 On the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIES_DSN, in a database of its own that is dropped at the
-end (10 million rows: 6 GB). Prints the tables of docs/storage.md. Fails when two forms do not give the same
+end (10 million rows: 5 GB). Prints the tables of docs/storage.md. Fails when two forms do not give the same
 answer.
 """
 
