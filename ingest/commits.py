@@ -51,18 +51,21 @@ class Committer:
         metrics: Metrics,
         repeats: Repeats,
         look_up: Callable[[frozenset[str]], Awaitable[bool]],
+        on_committed: Callable[[Batch, Outcome], None],
         on_outdated: Callable[[], None],
     ) -> None:
         """Prepare; `run` commits. *look_up* asks the catalog once more for names it does not know.
 
-        *on_outdated* hears of dead letters committed while a newer catalog came. Raises ConfigurationError
-        when the DSN is missing.
+        *on_committed* hears of each batch once it is acknowledged, and must neither block nor raise;
+        *on_outdated* of dead letters committed while a newer catalog came. Raises ConfigurationError when
+        the DSN is missing.
         """
         self._settings = settings
         self._intake = intake
         self._metrics = metrics
         self._repeats = repeats
         self._look_up = look_up
+        self._on_committed = on_committed
         self._on_outdated = on_outdated
         self.writer = Writer(
             settings.dsn("timeseries"),
@@ -196,6 +199,7 @@ class Committer:
             if gateway != UNPLACED.name:
                 lag_s = None if hour.least_lag_us is None else hour.least_lag_us / 1e6
                 self.skews.note(gateway, lag_s, hour.clock_faults["unset"], now_s)
+        self._on_committed(batch, outcome)
         result: BatchResult = "staged" if outcome.staged else "straight"
         self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(

@@ -202,6 +202,19 @@ class Row(NamedTuple):
     """Its place in the payload, for a dead letter if the database refuses it."""
 
 
+class RejectedRow(Rejection):
+    """A rejection of a reading whose series is known: whose it is, and what would have been stored."""
+
+    row: Row
+
+    @classmethod
+    def of(cls, row: Row, reason: Reason, detail: str) -> Self:
+        """Refuse *row*; a Rejection in all else."""
+        rejection = cls(row.field, reason, detail)
+        rejection.row = row
+        return rejection
+
+
 @dataclass(slots=True)
 class Resolved:
     """One message after resolve: rows + rejections = its decoded readings."""

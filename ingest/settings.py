@@ -119,6 +119,17 @@ class WriteSettings(_Table):
     """How long a stopping worker waits for its last COMMIT before it leaves the rest to the broker."""
 
 
+class QualitySettings(_Table):
+    """What in the stream of readings becomes an issue in `metadata.data_quality_log`."""
+
+    enabled: bool = True
+    window_s: float = Field(default=300.0, gt=0, le=86_400)
+    spike_factor: float = Field(default=10.0, ge=2, le=10_000)
+    gap_factor: float = Field(default=5.0, ge=1.5, le=10_000)
+    min_gap_s: float = Field(default=60.0, ge=1, le=30 * 86_400)
+    resolve_after_s: float = Field(default=3600.0, ge=0, le=30 * 86_400)
+
+
 class ObserveSettings(_Table):
     """Logs, metrics and health."""
 
@@ -158,6 +169,7 @@ class Settings(BaseSettings):
     decode: DecodeSettings = DecodeSettings()
     resolve: ResolveSettings = ResolveSettings()
     write: WriteSettings = WriteSettings()
+    quality: QualitySettings = QualitySettings()
     observe: ObserveSettings = ObserveSettings()
     chunk_interval: ChunkIntervalSettings = ChunkIntervalSettings()
     compress_after: CompressAfterSettings = CompressAfterSettings()

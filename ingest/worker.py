@@ -4,6 +4,7 @@
     commits   batch by batch into the database       -> PUBACKs in arrival order
     catalog   keep the snapshot fresh
     healing   replay dead letters that lacked a name the catalog knows by now
+    quality   note what is wrong with the data, for people
     http      /metrics /healthz /readyz
 
 All on one event loop; only connecting to the broker has a thread. Nothing is acknowledged before
@@ -30,6 +31,7 @@ from ingest.labels import LabelRules
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
 from ingest.observe.metrics import Metrics
+from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
 from ingest.write import Mirrored
@@ -41,6 +43,9 @@ _REPEAT_INTERVAL_S: Final = 30.0
 _MIRROR_RETRY_S: Final = 30.0
 _LAST_WORD_S: Final = 2.0
 """How long a leaving worker tries to empty the stored list, which only saves its successor a comparison."""
+
+_LAST_ISSUES_S: Final = 3.0
+"""How long it tries to write what it found wrong with the data since the last window."""
 
 log = structlog.get_logger()
 
@@ -88,12 +93,15 @@ class Worker:
             on_healed=self._metrics.healed,
             on_fault=lambda fault, wait_s: self._commits.tell_fault("healing_failed", fault, wait_s),
         )
+        repeats = Repeats(_REPEAT_INTERVAL_S)
+        self._quality = QualityWatch(settings, metrics=self._metrics, repeats=repeats)
         self._commits = Committer(
             settings,
             self._intake,
             metrics=self._metrics,
-            repeats=Repeats(_REPEAT_INTERVAL_S),
+            repeats=repeats,
             look_up=self._loader.refresh_on_miss,
+            on_committed=self._quality.on_committed,
             on_outdated=self._healer.look,
         )
         self._catalog_loaded = asyncio.Event()
@@ -113,6 +121,7 @@ class Worker:
             self._healer.run(),
             self._commits.probe(),
             self._commits.log_progress(),
+            self._quality.run(self._hears, lambda: self._commits.in_flight),
         )
         tasks = [asyncio.create_task(each) for each in (self._stopping.wait(), *work)]
         log.info("worker_started", client_id=self._settings.broker.client_id, process_id=os.getpid())
@@ -132,6 +141,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._commits.link.abort()
+            await self._quality.leave(_LAST_ISSUES_S)
             await self._loader.close()
             await self._commits.writer.close()
             if http is not None:
@@ -176,6 +186,7 @@ class Worker:
         gauge("ingest_catalog_age_seconds", lambda: self._loader.age_s)
         gauge("ingest_clock_skew_seconds", lambda: self._commits.skews.worst_s(time.monotonic()))
         gauge("ingest_skewed_gateways", lambda: len(self._commits.skews.off(time.monotonic())))
+        gauge("ingest_quality_waiting_issues", lambda: self._quality.waiting)
         gauge("ingest_catalog_sensors", lambda: self._intake.resolver.catalog.counts()["sensors"])
         observe = self._settings.observe
         if observe.http_port is None:
@@ -192,6 +203,7 @@ class Worker:
 
     def _on_catalog(self, catalog: Catalog) -> None:
         self._intake.resolver = self._resolver_for(catalog)
+        self._quality.on_catalog(catalog)
         self._catalog_changed.set()
         if catalog.counts()["sensor_types"]:
             self._catalog_loaded.set()
@@ -222,6 +234,10 @@ class Worker:
                 self._catalog_changed.set()
 
     # what the operator sees
+
+    def _hears(self) -> bool:
+        """Tell whether readings reach the database, so that a sensor's silence is its own."""
+        return self._commits.link.trouble is None and not self._commits.troubles()
 
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""

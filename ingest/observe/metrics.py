@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import prometheus_client as prometheus
 
 from ingest.model import REASONS, Reason
+from ingest.quality.issues import KINDS, Kind
 from ingest.release import release
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ GaugeName: TypeAlias = Literal[
     "ingest_catalog_sensors",
     "ingest_clock_skew_seconds",
     "ingest_skewed_gateways",
+    "ingest_quality_waiting_issues",
 ]
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
@@ -195,6 +197,23 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "or a backlog being drained.",
     ),
     MetricDef(
+        "ingest_quality_issues_total",
+        "counter",
+        "issues",
+        "Rows of metadata.data_quality_log opened or extended, by kind; what lasts counts once a window.",
+        "MISSING_DATA: a gateway or its network is down. UNMAPPED_NAME: register the name. The open rows of "
+        "the table say which greenhouse, which sensor and what to do.",
+        "kind",
+        KINDS,
+    ),
+    MetricDef(
+        "ingest_quality_waiting_issues",
+        "gauge",
+        "issues",
+        "Found wrong with the data, and not written yet.",
+        "More than a window brings: the metadata database is not reached, or refuses them; the log says why.",
+    ),
+    MetricDef(
         "ingest_last_commit_timestamp_seconds",
         "gauge",
         "seconds since 1970-01-01 UTC",
@@ -254,6 +273,11 @@ class Metrics:
     def healed(self, count: int) -> None:
         """Add *count* rejected readings that were stored later."""
         self._counters["ingest_healed_readings_total"].inc(count)
+
+    def quality_issues(self, counts: Mapping[Kind, int]) -> None:
+        """Add issues written, by kind."""
+        for kind, count in counts.items():
+            self._counters["ingest_quality_issues_total"].labels(kind=kind).inc(count)
 
     def batch(self, result: BatchResult, *, rows: int = 0, commit_s: float = 0.0, at_s: float = 0.0) -> None:
         """Count one attempt at a batch; the rest (*at_s*: s since 1970 UTC) belongs to committed ones."""

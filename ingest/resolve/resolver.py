@@ -14,6 +14,7 @@ from ingest.model import (
     Gateway,
     Reading,
     Reason,
+    RejectedRow,
     Rejection,
     Resolved,
     Row,
@@ -119,13 +120,14 @@ class Resolver:
             if metadata is not None or not minimum <= value <= maximum:
                 settled = self._settle(reading, series, stored)
                 if isinstance(settled, _Refusal):
-                    rejections.append(Rejection(field, settled.reason, settled.detail))
+                    refused = Row(series, time_us, value, None, field)
+                    rejections.append(RejectedRow.of(refused, settled.reason, settled.detail))
                     continue
                 stored = settled
             if taken is not None:
                 key = (time_us, slot)
                 if key in taken:
-                    rejections.append(_collision(reading))
+                    rejections.append(_collision(reading, series))
                     continue
                 taken.add(key)
             rows.append(_new(Row, (series, time_us, value, stored, field)))
@@ -215,7 +217,8 @@ class Resolver:
             return _Refusal("bad_value", f"metadata cannot be stored: {fault}")
 
 
-def _collision(reading: Reading) -> Rejection:
+def _collision(reading: Reading, series: Series) -> Rejection:
     sensor = "" if reading.sensor is None else f" ({quoted(reading.sensor)})"
     detail = f"an earlier reading of this message has the same sensor{sensor}, type and time"
-    return Rejection(reading.field, "key_collision", detail)
+    row = Row(series, reading.time_us, reading.value, None, reading.field)
+    return RejectedRow.of(row, "key_collision", detail)

@@ -1,6 +1,6 @@
 -- Purpose: takes V16 back: the four roles lose what they were granted in schema metadata. The roles and their members
 --          stay: other databases of the server may use them.
--- Locks:   ACCESS EXCLUSIVE on bulk_operation_log for a moment.
+-- Locks:   ACCESS EXCLUSIVE on bulk_operation_log and data_quality_log for a moment.
 -- Time:    under 1 s.
 -- Undo:    V16__create_roles.sql.
 
@@ -8,6 +8,11 @@ drop policy bulk_operation_log_end on metadata.bulk_operation_log;
 drop policy bulk_operation_log_begin on metadata.bulk_operation_log;
 drop policy bulk_operation_log_read on metadata.bulk_operation_log;
 alter table metadata.bulk_operation_log disable row level security;
+drop policy data_quality_log_decide on metadata.data_quality_log;
+drop policy data_quality_log_go_on on metadata.data_quality_log;
+drop policy data_quality_log_open on metadata.data_quality_log;
+drop policy data_quality_log_read on metadata.data_quality_log;
+alter table metadata.data_quality_log disable row level security;
 
 revoke all on all tables in schema metadata from
     greenhouse_migrator,

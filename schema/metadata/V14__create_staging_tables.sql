@@ -335,6 +335,7 @@ create table metadata.data_quality_log (
             'UNMAPPED_NAME',
             'MISSING_DATA',
             'OUT_OF_RANGE',
+            'SPIKE',
             'DUPLICATE',
             'CONFLICTING_VALUE',
             'LATE_DATA',
@@ -354,25 +355,35 @@ create index data_quality_log_open_idx on metadata.data_quality_log (detected_at
 create index data_quality_log_sensor_idx on metadata.data_quality_log (sensor_id, detected_at desc);
 -- Which issues show a value: sample_data @> '{"value": "EXTRACTOR"}'.
 create index data_quality_log_sample_data_idx on metadata.data_quality_log using gin (sample_data jsonb_path_ops);
+-- The worker's issues have a key, and one open row each, however long they last and however many workers see them.
+create unique index data_quality_log_key_idx on metadata.data_quality_log ((sample_data ->> 'key'))
+    where status <> 'RESOLVED';
 
 comment on table metadata.data_quality_log is
     'Data somebody should look at, open until RESOLVED or IGNORED; written by metadata.note_unmapped_names() and by '
-    'the worker''s checks.';
+    'the worker, which adds to an open row what it sees of the same issue later.';
 comment on column metadata.data_quality_log.id is 'Key.';
-comment on column metadata.data_quality_log.data_source is 'Table, or table and column, the data are in.';
+comment on column metadata.data_quality_log.data_source is
+    'Table, or table and column, the data are in; the worker''s are in schema iot of the readings'' database.';
 comment on column metadata.data_quality_log.quality_issue_type is
-    'UNMAPPED_NAME, MISSING_DATA, OUT_OF_RANGE, DUPLICATE, CONFLICTING_VALUE, LATE_DATA, BAD_TIMESTAMP or OTHER.';
-comment on column metadata.data_quality_log.severity is 'LOW, MEDIUM, HIGH or CRITICAL.';
+    'UNMAPPED_NAME, MISSING_DATA, OUT_OF_RANGE, SPIKE, DUPLICATE, CONFLICTING_VALUE, LATE_DATA, BAD_TIMESTAMP or OTHER.';
+comment on column metadata.data_quality_log.severity is
+    'LOW, MEDIUM, HIGH or CRITICAL; of what lasts, the gravest so far.';
 comment on column metadata.data_quality_log.greenhouse_id is 'greenhouses.id, where one is concerned.';
-comment on column metadata.data_quality_log.sensor_id is 'sensors.id, where one is concerned.';
+comment on column metadata.data_quality_log.sensor_id is
+    'sensors.id, or the derived id of an unregistered sensor, where one is concerned.';
 comment on column metadata.data_quality_log.tenant_id is 'tenants.id, where one is concerned.';
-comment on column metadata.data_quality_log.detected_at is 'When it was found.';
+comment on column metadata.data_quality_log.detected_at is 'When it was found first.';
 comment on column metadata.data_quality_log.time_range_start is 'Time of the first reading concerned.';
 comment on column metadata.data_quality_log.time_range_end is 'Time of the last reading concerned.';
-comment on column metadata.data_quality_log.affected_records_count is 'How many rows; NULL: not counted.';
+comment on column metadata.data_quality_log.affected_records_count is
+    'How many rows or readings so far; of MISSING_DATA, how many did not come in time. NULL: not counted.';
 comment on column metadata.data_quality_log.description is 'Text for people: what is wrong, and what to do.';
-comment on column metadata.data_quality_log.sample_data is 'An example, or the key of the issue.';
-comment on column metadata.data_quality_log.status is 'OPEN, INVESTIGATING, RESOLVED or IGNORED.';
+comment on column metadata.data_quality_log.sample_data is
+    'An example, or the key of the issue; the worker''s hold both: key, first, worst, and what the kind has to tell.';
+comment on column metadata.data_quality_log.status is
+    'OPEN, INVESTIGATING, RESOLVED or IGNORED. Set by people; the worker resolves gaps once readings are back, and '
+    'unmapped names once the catalog has them.';
 
 create function metadata.note_unmapped_names() returns bigint
 language plpgsql
@@ -384,6 +395,7 @@ begin
     update metadata.data_quality_log as q
     set status = 'RESOLVED'
     where q.quality_issue_type = 'UNMAPPED_NAME'
+        and q.data_source like 'metadata.%'  -- the worker's are names that gateways publish
         and q.status in ('OPEN', 'INVESTIGATING')
         and not exists (
             select
@@ -427,8 +439,8 @@ end;
 $$;
 
 comment on function metadata.note_unmapped_names() is
-    'Opens an issue for each name in v_unmapped_names that has none, resolves those whose name is gone, and returns '
-    'how many it opened. Ignored ones stay ignored.';
+    'Opens an issue for each name in v_unmapped_names that has none, resolves those of its own whose name is gone, and '
+    'returns how many it opened. Ignored ones stay ignored.';
 
 -- What V13 could not move.
 select metadata.note_unmapped_names();

@@ -1,8 +1,8 @@
 -- Purpose: who may do what with schema metadata: four group roles without login, made for the whole server if they are
 --          not there; give them to logins: grant greenhouse_worker to ingest. Each grant below is there because a
 --          statement of that role needs it.
---          worker    reads what the catalog snapshot holds; adds to data_quality_log and bulk_operation_log, and ends
---                    the bulk operations that its own login began.
+--          worker    reads what the catalog snapshot holds; adds to data_quality_log and bulk_operation_log, goes on
+--                    with the workers' own issues, and ends the bulk operations that its own login began.
 --          operator  `ingest catalog`: adds and changes tenants, devices, catalogs; resolves alerts; reads the record.
 --                    Deletes nothing.
 --          reader    dashboards: reads all but password hashes and audit_log, which holds addresses and sessions.
@@ -81,6 +81,50 @@ grant usage on sequence
     metadata.data_quality_log_id_seq,
     metadata.bulk_operation_log_id_seq
 to greenhouse_worker;
+-- What finding the open row of an issue, adding to it and resolving it read and change: workers' rows have a key.
+-- `excluded.column` counts as reading the column.
+grant select (
+    data_source,
+    quality_issue_type,
+    severity,
+    greenhouse_id,
+    sensor_id,
+    time_range_start,
+    time_range_end,
+    affected_records_count,
+    description,
+    sample_data,
+    status
+) on metadata.data_quality_log to greenhouse_worker;
+grant update (
+    data_source,
+    severity,
+    time_range_start,
+    time_range_end,
+    affected_records_count,
+    description,
+    sample_data,
+    status
+) on metadata.data_quality_log to greenhouse_worker;
+
+alter table metadata.data_quality_log enable row level security;
+create policy data_quality_log_read on metadata.data_quality_log
+    for select
+    using (true);
+create policy data_quality_log_open on metadata.data_quality_log
+    for insert
+    with check (true);
+create policy data_quality_log_go_on on metadata.data_quality_log
+    for update
+    to greenhouse_worker
+    using (sample_data ? 'key')
+    with check (sample_data ? 'key');
+create policy data_quality_log_decide on metadata.data_quality_log
+    for update
+    to greenhouse_operator
+    using (true)
+    with check (true);
+
 -- `returning id`, and `where id = …` of the update that ends it.
 grant select (id) on metadata.bulk_operation_log to greenhouse_worker;
 grant update (

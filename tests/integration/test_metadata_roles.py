@@ -68,11 +68,19 @@ BULK_END = (
     "update(status,completed_at,total_records,successful_records,failed_records,"
     "skipped_records,error_summary)"
 )
+ISSUE_READ = (
+    "select(data_source,quality_issue_type,severity,greenhouse_id,sensor_id,time_range_start,time_range_end,"
+    "affected_records_count,description,sample_data,status)"
+)
+ISSUE_GOES_ON = (
+    "update(data_source,severity,time_range_start,time_range_end,affected_records_count,description,"
+    "sample_data,status)"
+)
 MATRIX: dict[str, dict[str, set[str]]] = {
     "greenhouse_migrator": {"schema_history": {"select", "insert"}},
     "greenhouse_worker": {
         **{table: {"select"} for table in (*CACHED, "schema_history")},
-        "data_quality_log": {"insert"},
+        "data_quality_log": {"insert", ISSUE_READ, ISSUE_GOES_ON},
         "bulk_operation_log": {"insert", "select(id)", BULK_END},
     },
     "greenhouse_operator": {
@@ -226,7 +234,10 @@ REFUSED = [
     ("greenhouse_worker", "select count(*) from metadata.alerts"),
     ("greenhouse_worker", "select count(*) from metadata.actuators"),
     ("greenhouse_worker", "select count(*) from metadata.audit_log"),
-    ("greenhouse_worker", "select count(*) from metadata.data_quality_log"),
+    ("greenhouse_worker", "select detected_at from metadata.data_quality_log"),
+    ("greenhouse_worker", "update metadata.data_quality_log set greenhouse_id = null"),
+    ("greenhouse_worker", "update metadata.data_quality_log set detected_at = now()"),
+    ("greenhouse_worker", "delete from metadata.data_quality_log"),
     ("greenhouse_worker", "select error_summary from metadata.bulk_operation_log"),
     ("greenhouse_worker", "update metadata.bulk_operation_log set started_by = 'x'"),
     ("greenhouse_worker", "delete from metadata.bulk_operation_log"),

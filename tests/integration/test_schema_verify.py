@@ -43,8 +43,8 @@ TAKEN_AWAY = [
     ),
     (
         METADATA,
-        "alter table metadata.data_quality_log drop column sample_data",
-        "column metadata.data_quality_log.sample_data jsonb",
+        "alter table metadata.data_quality_log drop column tenant_id",
+        "column metadata.data_quality_log.tenant_id uuid",
     ),
     (
         METADATA,
