@@ -17,12 +17,15 @@ import pytest
 
 from ingest.embedded.database import EmbeddedDatabase
 from ingest.migrate import Database, migrate
+from tests.fuzzing import load_profile
 from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 EXTERNAL_TIMESERIES = "INGEST_TEST_TIMESERIES_DSN"
+
+load_profile()
 
 
 @pytest.fixture(scope="session")

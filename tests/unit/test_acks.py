@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ingest.model import Delivery
 from ingest.receive import AckLedger, Entry, Redelivery, Verdict, entry_of
+from tests.fuzzing import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -265,7 +266,7 @@ class BrokerModel(RuleBasedStateMachine):
 
 
 TestBrokerModel = BrokerModel.TestCase
-TestBrokerModel.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestBrokerModel.settings = settings(max_examples=examples(50), stateful_step_count=30, deadline=None)
 
 
 # the redelivered run

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ingest.addresses import broker_address, dsn_password, split_credentials, without_passwords
+from tests.fuzzing import examples
 
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
 
@@ -36,7 +37,7 @@ def test_bad_broker_urls(url: str) -> None:
 
 
 @given(text=st.text(max_size=60))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_passwords_are_masked_whatever_they_hold(text: str) -> None:
     password = re.sub(r"\s", "", f"{SECRET}{text}{SECRET}")
     for shown in (

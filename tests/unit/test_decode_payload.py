@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.decode.payload import parse_payload
 from ingest.decode.values import Fault
+from tests.fuzzing import examples
 
 
 def test_what_only_the_standard_library_reads() -> None:
@@ -75,7 +76,7 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert parse_payload(b'"' + b"[" * 100 + b'"', 2) == "[" * 100
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.binary(max_size=40))
 def test_no_bytes_raise(payload: bytes) -> None:
     parse_payload(payload, 16)

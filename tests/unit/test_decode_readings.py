@@ -12,6 +12,7 @@ from ingest.decode import IGNORED, Decoder, Routes
 from ingest.defaults import DEFAULT_ROUTES
 from ingest.model import ClockFault, Decoded, Reading
 from ingest.settings import DecodeSettings, RouteSettings
+from tests.fuzzing import examples
 from tests.unit.examples import EXAMPLES, READING, RECEIPT_US, SENT_US, Example, default_decoder
 
 DECODER = default_decoder()
@@ -229,7 +230,7 @@ def readings_in(topic: str, tree: object) -> int:
     return len(tree) if isinstance(tree, list) else 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.sampled_from([SENSORS, BATCH, FLAT]), JSON)
 def test_every_reading_is_accounted_for(topic: str, tree: object) -> None:
     decoded = DECODER.decode(topic, json.dumps(tree).encode("utf-8", "surrogatepass"), RECEIPT_US)
@@ -247,7 +248,7 @@ def test_every_reading_is_accounted_for(topic: str, tree: object) -> None:
         assert type(reading.time_us) is int
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.text(st.characters(), max_size=30) | st.sampled_from([SENSORS, BATCH, FLAT]),
     st.binary(max_size=60) | st.text('[]{}",:0123456789eE+-.\\u ntrfalsNI', max_size=60).map(str.encode),

@@ -12,6 +12,7 @@ from ingest.defaults import DEFAULT_LABEL_RULES
 from ingest.errors import ConfigurationError
 from ingest.labels import LabelRules, greenhouse_number, label_tokens, normalise_label
 from ingest.settings import LabelRule
+from tests.fuzzing import examples
 from tests.unit.examples import PLC_FIELDS
 
 RULES = LabelRules([LabelRule(**rule) for rule in DEFAULT_LABEL_RULES])
@@ -153,7 +154,7 @@ def test_tokens() -> None:
     assert label_tokens("Presión_01.b2/C-d e") == ("PRESION", "01", "B", "2", "C", "D", "E")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.text(st.characters(), max_size=30))
 def test_any_text_is_a_label(label: str) -> None:
     normal = normalise_label(label)

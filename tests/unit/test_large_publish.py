@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ingest.model import CutPayload, Delivery
 from ingest.receive.packets import MalformedPacket, PacketParser
+from tests.fuzzing import examples
 
 LIMIT = 300_000
 
@@ -27,7 +28,7 @@ def publish(payload: bytes, packet_id: int, *, mqtt5: bool, first: int = 0x32) -
 
 
 @pytest.mark.parametrize("mqtt5", [False, True])
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(cuts=st.lists(st.integers(0, 700_000), max_size=6))
 def test_a_large_payload_is_cut_and_its_neighbours_are_not(cuts: list[int], *, mqtt5: bool) -> None:
     large = bytes(range(256)) * 2400

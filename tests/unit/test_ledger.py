@@ -13,6 +13,7 @@ from ingest.model import UNPLACED, ClockFault, Delivery, Gateway, Rejection, Row
 from ingest.write import Batch, Counts
 from ingest.write.ledger import HOUR_US, GatewayHour, book
 from tests.batches import NOW_US, series_of
+from tests.fuzzing import examples
 
 if TYPE_CHECKING:
     from ingest.write.ledger import Booking
@@ -83,7 +84,7 @@ def total_of(booking: Booking) -> Counts:
     return total
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MESSAGES, st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), st.integers(0, 3))
 def test_every_message_and_row_counts_once_and_for_its_own(
     messages: list[Sent], duplicates: set[int], refused: set[int], skips: int
@@ -111,7 +112,7 @@ def test_every_message_and_row_counts_once_and_for_its_own(
     assert +Counter(received) == alone
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MESSAGES, st.sets(st.integers(0, 60)))
 def test_written_rows_are_counted_where_a_count_of_the_table_finds_them(
     messages: list[Sent], absent: set[int]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ingest.observe.logs import MAX_REPEAT_KEYS, Repeats, configure
 from ingest.observe.terminal import json_line, printable, printable_lines
+from tests.fuzzing import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ Json = st.recursive(
 
 
 @given(tree=Json)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_json_lines_are_printable_and_read_back_equal(tree: Any) -> None:  # noqa: ANN401 (any JSON)
     line = json_line(tree)
     assert line.isprintable()
@@ -139,7 +140,7 @@ def test_what_json_has_no_word_for_is_described() -> None:
 
 
 @given(text=st.text())
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_printable_text_prints(text: str) -> None:
     assert printable(text).isprintable()
     assert printable_lines(text).replace("\n", "").isprintable()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.resolve.names import derived_sensor_id, parse_uuid, quoted, unstorable
 from ingest.resolve.units import converted, quantity
+from tests.fuzzing import examples
 from tests.unit.catalog_examples import SARA_01, example_catalog
 
 CATALOG = example_catalog()
@@ -77,7 +78,7 @@ def test_fahrenheit_limits_are_exact() -> None:
     assert quantity("°F") == quantity("°C") != quantity("%")
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.text(st.characters(), max_size=120))
 def test_quoted_is_short_and_storable(text: str) -> None:
     shown = quoted(text)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ingest.model import Decoded, Reading, Scope
 from ingest.resolve import Resolver, resolver
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
+from tests.fuzzing import examples
 from tests.unit.catalog_examples import (
     HYGROMETER,
     PROBE,
@@ -89,7 +90,7 @@ scopes = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(scopes, readings, st.sampled_from(["quarantine", "flag", "accept"]))
 def test_never_raises_and_the_ledger_adds_up(
     scope: Scope | None, sent: list[Reading], policy: OutOfRange

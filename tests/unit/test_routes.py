@@ -15,6 +15,7 @@ from ingest.defaults import DEFAULT_ROUTES
 from ingest.errors import ConfigurationError
 from ingest.model import Scope
 from ingest.settings import DecodeSettings, RouteSettings
+from tests.fuzzing import examples
 
 IGNORE = DecodeSettings.model_validate({}).ignore
 ROUTES = Routes([RouteSettings(**route) for route in DEFAULT_ROUTES], IGNORE)
@@ -185,7 +186,7 @@ FILTERS = st.builds(
 TOPICS = ["/".join(levels) for length in (1, 2, 3, 4) for levels in product(["a", "b", ""], repeat=length)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(FILTERS, FILTERS)
 def test_filters_overlap_where_a_topic_matches_both(first: str, second: str) -> None:
     shared = any(topics.match(first, topic) and topics.match(second, topic) for topic in TOPICS)

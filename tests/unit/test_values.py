@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.decode.values import QUOTED_CHARS, Fault, parse_time, parse_value, quoted, storable
 from ingest.model import ClockFault
+from tests.fuzzing import examples
 
 ANY_TIME = (-(10**30), 10**30)
 MOMENT_US = 1_763_374_500_123_456
@@ -196,7 +197,7 @@ def test_a_time_outside_the_range_says_what_it_means() -> None:
     assert "µs since 1970" in str(parse_time(-(10**11) + 1, (0, SECOND_US)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.datetimes(datetime(1974, 1, 1), datetime(5000, 1, 1)),  # noqa: DTZ001 - hypothesis adds the zone
     st.integers(-23 * 60, 23 * 60),
@@ -209,14 +210,14 @@ def test_every_iso_time_comes_back_to_the_microsecond(moment: datetime, offset_m
     assert parse_time(str(expected), ANY_TIME) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_survives_as_text(number: float) -> None:
     assert parse_value(repr(number)) == number
     assert parse_value(repr(number).replace(".", ",")) == number
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.text(st.characters(), max_size=30) | st.text("0123456789-+.,:TZeE ", max_size=30) | st.floats())
 def test_nothing_raises(value: object) -> None:
     for parsed in (parse_value(value), parse_time(value, (0, SECOND_US))):
