@@ -114,11 +114,18 @@ def rows_by_hour(rows: Iterable[Row]) -> Counter[tuple[Hour, UUID, UUID]]:
     return found
 
 
+def times_of(hours_us: Sequence[Hour]) -> list[datetime]:
+    """Give *hours_us* as times; only one where all are the same, as nearly always."""
+    if hours_us and min(hours_us) == max(hours_us):
+        hours_us = hours_us[:1]
+    return [_EPOCH + timedelta(microseconds=hour_us) for hour_us in hours_us]
+
+
 def columns_of(written: Counter[tuple[Hour, UUID, UUID]]) -> list[list[Any]]:
-    """Give hours, greenhouses, tenants and counts, as the statements unnest them; none without a row."""
+    """Give hours (see `times_of`), greenhouses, tenants and counts, as the statements unnest them."""
     booked = [(key, rows) for key, rows in written.items() if rows]
     return [
-        [_EPOCH + timedelta(microseconds=hour_us) for (hour_us, _, _), _ in booked],
+        times_of([hour_us for (hour_us, _, _), _ in booked]),
         [greenhouse_id for (_, greenhouse_id, _), _ in booked],
         [tenant_id for (_, _, tenant_id), _ in booked],
         [rows for _, rows in booked],

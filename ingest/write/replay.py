@@ -46,10 +46,10 @@ where dead_letter_id = $1
 # The last statement of its transaction, in the order of the key: those who book do not wait in a circle.
 _BOOK: Final = """
 insert into iot.ingest_written_hours as total (hour, greenhouse_id, tenant_id, client_id, rows)
-select hour, greenhouse_id, tenant_id, '(replay)', rows
+select coalesce(hour, ($1::timestamptz[])[1]), greenhouse_id, tenant_id, '(replay)', rows
 from unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::bigint[])
     as added (hour, greenhouse_id, tenant_id, rows)
-order by hour, greenhouse_id, tenant_id
+order by 1, greenhouse_id, tenant_id
 on conflict (hour, greenhouse_id, tenant_id, client_id) do update
     set rows = total.rows + excluded.rows
 """

@@ -178,8 +178,8 @@ create table iot.ingest_written_hours (
 ) with (fillfactor = 50);
 
 comment on table iot.ingest_written_hours is
-    'Rows of iot.sensor_readings that workers and replays wrote, by the hour of the readings'' own times: what a count of the '
-    'table is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
+    'Rows of iot.sensor_readings that workers and replays wrote, by the hour of the readings'' own times: what a count of '
+    'the table is compared with, exactly, by `ingest reconcile`. Moved in the transaction of the rows.';
 comment on column iot.ingest_written_hours.hour is 'Start of the hour of the readings'' times.';
 comment on column iot.ingest_written_hours.greenhouse_id is 'metadata.greenhouses.id.';
 comment on column iot.ingest_written_hours.tenant_id is 'metadata.tenants.id, as in the rows.';

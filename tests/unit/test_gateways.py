@@ -27,7 +27,7 @@ def intake() -> Intake:
         (f"greenhouse/{SARA_01}/readings", f"greenhouse/{SARA_01}"),
         (f"greenhouse/{str(SARA_01).upper()}/readings", f"greenhouse/{SARA_01}"),
         ("greenhouse/A1/sensors/co2", "greenhouse/A1"),
-        ("greenhouse/a1/sensors/CO2", UNPLACED.name),  # without a tenant the code has to be exact
+        ("greenhouse/a1/sensors/CO2", UNPLACED.name),  # without a tenant, a code is spelt exactly
         ("GREENHOUSE/SARA", "GREENHOUSE/SARA"),
         ("GREENHOUSE/SARA/01", "GREENHOUSE/SARA/01"),
         ("GREENHOUSE/HORTAMED/a1", "GREENHOUSE/HORTAMED/A1"),
