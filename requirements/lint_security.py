@@ -51,7 +51,7 @@ PLUGINS = (
 NO_SECRETS = (
     "s3cr3t",  # what the tests hide and look for
     "C4n4ry",  # as above
-    r"^password$",  # user:password@host in a text
+    "^(password|secret)$",  # user:password@host in a text, and what tests log in with
     r"\{\w+\}",  # a placeholder of an f-string
     "^second-hash$",  # a hash of nothing
 )

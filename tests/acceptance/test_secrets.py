@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "dead-letters show": ("1",),
     "dead-letters replay": ("--dry-run",),
     "dead-letters purge": ("--dry-run", "--all"),
+    "reconcile": (),
     "schema migrate": (),
     "schema status": (),
     "schema verify": (),
