@@ -112,9 +112,11 @@ async def _make_history(connection: Connection, database: Database) -> None:
 
     Neither is asked for with `if not exists`: that takes the right to create even where there is nothing to.
     """
-    if not await connection.fetchval(_SCHEMA_EXISTS, database.schema):
-        await connection.execute(_CREATE_SCHEMA.substitute(schema=database.schema))
-    if not await connection.fetchval(_HISTORY_EXISTS, f"{database.schema}.schema_history"):
+    if await connection.fetchval(_HISTORY_EXISTS, f"{database.schema}.schema_history"):
+        return
+    async with connection.transaction():
+        if not await connection.fetchval(_SCHEMA_EXISTS, database.schema):
+            await connection.execute(_CREATE_SCHEMA.substitute(schema=database.schema))
         await connection.execute(_CREATE_HISTORY.substitute(schema=database.schema))
 
 
@@ -142,8 +144,7 @@ async def migrate(
     applied: list[Migration] = []
     async with connected(dsn, database) as connection, locked(connection, database):
         with translated(f"creating {database.schema}.schema_history"):
-            async with connection.transaction():
-                await _make_history(connection, database)
+            await _make_history(connection, database)
         with translated(f"reading {database.schema}.schema_history"):
             states = examine(files, await _read_history(connection, database))
         if problems := [state.detail for state in states if state.state not in {"applied", "pending"}]:

@@ -80,20 +80,18 @@ class Ground:
         (folder / self.file(version).path.name).unlink()
         return folder
 
-    async def stand_before(self, version: str) -> list[str]:
-        """Have every file before *version* applied, that one and those after not; return what is there."""
+    async def stand_before(self, version: str) -> None:
+        """Have every file before *version* applied, that one and those after not."""
         files = [file.version for file in load_migrations(self.folder)]
         if files[: len(applied := await self.applied())] != applied or version in applied:
             await self.clear()
         folder = self.folder_before(version)
         if any(folder.iterdir()):
             await migrate(self.dsn, self.database, folder=folder)
-        return await self.described()
 
-    async def complete(self) -> list[str]:
-        """Have every file applied; return what is there."""
+    async def complete(self) -> None:
+        """Have every file applied."""
         await migrate(self.dsn, self.database, folder=self.folder)
-        return await self.described()
 
     async def straight(self, version: str) -> list[str]:
         """Return what is there when every file up to *version* has been run undisturbed."""
