@@ -7,13 +7,13 @@ be refused for what it holds.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from ingest.model import CutPayload
+from ingest.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ingest.write.batch import DeadLetter
 
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
     "received_at",
@@ -78,8 +77,3 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
         sorted({rejection.reason for rejection in letter.rejections}),
         len(letter.rejections),
     )
-
-
-def storable(text: str) -> str:
-    """Give *text* as PostgreSQL can store it: NUL and lone surrogates become U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decode.values import QUOTED_CHARS, Fault, parse_time, parse_value, quoted, storable
+from ingest.decode.values import QUOTED_CHARS, Fault, parse_time, parse_value, quoted
+from ingest.storable import storable
 
 ANY_TIME = (-(10**30), 10**30)
 MOMENT_US = 1_763_374_500_123_456
