@@ -75,4 +75,4 @@ class Misconfigured(DatabaseFault):
 
 
 class Poison(DatabaseFault):
-    """The server refuses what these rows hold (22xxx, 23xxx, P0001): trying again never helps."""
+    """The server refuses what these rows hold (22xxx, 23xxx, P0xxx): trying again never helps."""

@@ -1,30 +1,24 @@
-"""Rows as PostgreSQL's binary COPY format, and the statements that take them.
+"""Rows as PostgreSQL's binary COPY format, and the straight way in.
 
 Packing is pure; `Series` bytes are packed once and kept. The format is documented with COPY in the
 PostgreSQL manual ("Binary Format"); the types' own formats are those of their `*send` functions:
 timestamptz is µs since 2000-01-01 UTC, jsonb a version byte 1 and JSON text.
 
-Two ways in. The straight one COPYs into the hypertable and fails whole on a key that exists. The
-staged one COPYs into a temporary table and inserts from there what is new, which tells duplicates
-from conflicting values; it is also the way to find a row that the server refuses.
+The straight way COPYs into the hypertable; it fails whole on a key that exists or a row that the server
+refuses. Then the batch goes the staged way, see `staged`.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
-
-import asyncpg
-
-from ingest.errors import Poison
-from ingest.write.retry import translate
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from ingest.model import Row, Series
+    import asyncpg
 
-ConflictPolicy = Literal["dead_letter", "keep_first", "replace"]
+    from ingest.model import Row, Series
 
 COLUMNS: Final = (
     "time",
@@ -46,71 +40,6 @@ _CHUNK_BYTES: Final = 524_288
 _head = struct.Struct(">hiqid").pack
 _ids = struct.Struct(">i16si16si16sihih").pack
 _length = struct.Struct(">i").pack
-_staged_head = struct.Struct(">hii").pack
-
-# The order number is first, so that a staged row is a packed row with another head.
-_CREATE_STAGED = """
-create temporary table if not exists ingest_staged (
-    ord integer not null,
-    time timestamptz not null,
-    value double precision,
-    greenhouse_id uuid not null,
-    tenant_id uuid not null,
-    sensor_id uuid not null,
-    sensor_type_id smallint not null,
-    unit_id smallint not null,
-    metadata jsonb
-) on commit delete rows
-"""
-_INSERT_STAGED = """
-insert into iot.sensor_readings
-    (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
-select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
-    time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
-from pg_temp.ingest_staged
-order by greenhouse_id, sensor_type_id, time, sensor_id, ord
-on conflict do nothing
-"""
-_REPLACE_STAGED = """
-insert into iot.sensor_readings as stored
-    (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata)
-select distinct on (greenhouse_id, sensor_type_id, time, sensor_id)
-    time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id, metadata
-from pg_temp.ingest_staged
-order by greenhouse_id, sensor_type_id, time, sensor_id, ord desc
-on conflict (greenhouse_id, sensor_type_id, time, sensor_id) do update
-    set value = excluded.value, unit_id = excluded.unit_id, metadata = excluded.metadata
-    where (stored.value, stored.unit_id) is distinct from (excluded.value, excluded.unit_id)
-"""
-# The bounds keep chunks outside the batch out of the plan.
-_FIND_CONFLICTS = """
-select staged.ord, stored.value, stored.unit_id
-from pg_temp.ingest_staged as staged
-join iot.sensor_readings as stored
-    on stored.greenhouse_id = staged.greenhouse_id
-    and stored.sensor_type_id = staged.sensor_type_id
-    and stored.time = staged.time
-    and stored.sensor_id = staged.sensor_id
-where stored.time between $1 and $2
-    and (stored.value, stored.unit_id) is distinct from (staged.value, staged.unit_id)
-"""
-_STAGED_SPAN = "select min(time), max(time) from pg_temp.ingest_staged"
-
-
-class Conflict(NamedTuple):
-    """A staged row whose key is stored with another value."""
-
-    row: int
-    stored_value: float
-    stored_unit_id: int
-
-
-class Inserted(NamedTuple):
-    """What became of staged rows: written + duplicate + conflicts = rows."""
-
-    written: int
-    duplicate: int
-    conflicts: list[Conflict]
 
 
 def pack(rows: Sequence[Row]) -> list[bytes]:
@@ -148,75 +77,12 @@ async def copy_straight(connection: asyncpg.Connection, packed: Sequence[bytes])
         "sensor_readings",
         schema_name="iot",
         columns=list(COLUMNS),
-        source=_stream(packed),
+        source=stream(packed),
         format="binary",
     )
 
 
-async def insert_staged(
-    connection: asyncpg.Connection, packed: Sequence[bytes], policy: ConflictPolicy, *, first_row: int = 0
-) -> Inserted:
-    """Insert what is new of *packed* through a temporary table, inside the caller's transaction.
-
-    Row numbers in the result count from *first_row*. Under "dead_letter" the first of a key stays
-    and rows with another value are conflicts; under "keep_first" those count as duplicates; under
-    "replace" the last of a key is stored (needs the UPDATE privilege on iot.sensor_readings).
-    """
-    await connection.execute(_CREATE_STAGED)
-    await connection.execute("truncate pg_temp.ingest_staged")
-    staged = [_staged_head(_FIELDS + 1, 4, first_row + index) + row[2:] for index, row in enumerate(packed)]
-    await connection.copy_to_table(
-        "ingest_staged",
-        schema_name="pg_temp",
-        columns=["ord", *COLUMNS],
-        source=_stream(staged),
-        format="binary",
-    )
-    tag = await connection.execute(_REPLACE_STAGED if policy == "replace" else _INSERT_STAGED)
-    written = int(tag.rpartition(" ")[2])
-    conflicts: list[Conflict] = []
-    if policy == "dead_letter" and written < len(packed):
-        earliest, latest = await connection.fetchrow(_STAGED_SPAN) or (None, None)
-        found = await connection.fetch(_FIND_CONFLICTS, earliest, latest)
-        conflicts = [Conflict(*record) for record in found]
-    return Inserted(written, len(packed) - written - len(conflicts), conflicts)
-
-
-async def insert_bisecting(
-    connection: asyncpg.Connection, packed: Sequence[bytes], policy: ConflictPolicy, *, first_row: int = 0
-) -> tuple[Inserted, dict[int, Poison]]:
-    """Insert as `insert_staged` does, halving around rows that the server refuses.
-
-    Gives what was inserted and, by row number, the fault of each refused row. Costs about
-    2 log2(rows) statements a refused row, inside the caller's transaction.
-    """
-    # Not `async with`: on a deadline its ROLLBACK would wait, without one, on a server that is silent.
-    savepoint = connection.transaction()
-    await savepoint.start()
-    try:
-        inserted = await insert_staged(connection, packed, policy, first_row=first_row)
-        await savepoint.commit()
-    except asyncpg.PostgresError as error:
-        fault = translate(error)
-        if not isinstance(fault, Poison):
-            raise
-        await savepoint.rollback()
-        if len(packed) == 1:
-            return Inserted(0, 0, []), {first_row: fault}
-    else:
-        return inserted, {}
-    half = len(packed) // 2
-    left, left_refused = await insert_bisecting(connection, packed[:half], policy, first_row=first_row)
-    right, right_refused = await insert_bisecting(
-        connection, packed[half:], policy, first_row=first_row + half
-    )
-    both = Inserted(
-        left.written + right.written, left.duplicate + right.duplicate, left.conflicts + right.conflicts
-    )
-    return both, left_refused | right_refused
-
-
-async def _stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
     """Give the COPY stream in chunks that keep neither side waiting for one huge write."""
     chunk = [_SIGNATURE]
     size = 0

@@ -17,13 +17,9 @@ import asyncpg
 from ingest.errors import DatabaseFault, Poison
 from ingest.model import Rejection
 from ingest.write import deadletters, journal, late, mirrors
-from ingest.write.copy import (
-    Inserted,
-    copy_straight,
-    insert_bisecting,
-    pack,
-)
+from ingest.write.copy import copy_straight, pack
 from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
+from ingest.write.staged import Inserted, insert_staged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -234,8 +230,12 @@ class Writer:
         await transaction.start()
         try:
             inserted, refused = await self._insert(connection, batch, packed, staged=staged)
-            if inserted.written and (hours := late.late_hours(batch.rows, batch.receipts_us[-1])):
-                await late.note(connection, hours)
+            if inserted.written:
+                landed = (
+                    [row for at, row in enumerate(batch.rows) if at not in refused] if refused else batch.rows
+                )
+                if hours := late.late_hours(landed, batch.receipts_us[-1]):
+                    await late.note(connection, hours)
             letters = batch.dead_letters(refused)
             if letters:
                 await deadletters.store(
@@ -261,15 +261,14 @@ class Writer:
     ) -> tuple[Inserted, dict[int, Rejection]]:
         """Put the rows in; give what became of them and, by row number, those refused."""
         if not packed:
-            return Inserted(0, 0, []), {}
+            return Inserted(0, 0, [], {}), {}
         if not staged:
             await copy_straight(connection, packed)
-            return Inserted(len(packed), 0, []), {}
-        policy = self._settings.conflicting_value
-        inserted, faults = await insert_bisecting(connection, packed, policy)
+            return Inserted(len(packed), 0, [], {}), {}
+        inserted = await insert_staged(connection, packed, self._settings.conflicting_value)
         refused = {
-            row: Rejection(batch.rows[row].field, "database_refused", str(fault))
-            for row, fault in faults.items()
+            row: Rejection(batch.rows[row].field, "database_refused", why)
+            for row, why in inserted.refused.items()
         }
         for conflict in inserted.conflicts:
             row = batch.rows[conflict.row]
