@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ingest.errors import DatabaseFault, Unavailable
+from ingest.errors import BatchRefused, DatabaseFault, Unavailable
 from ingest.link import Link
 from ingest.receive import QOS, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 _PROGRESS_INTERVAL_S: Final = 10.0
+_ALL: Final = 1 << 40
+_QUICK_SHARE: Final = 0.25
+"""Of the deadline: a part committed within it lets the next be twice as large."""
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
 
@@ -74,6 +78,10 @@ class Committer:
         self._forget_wanted = False
         self._unrecorded_skips = 0
         self._committing: Batch | None = None
+        self._left_to_commit: Sequence[Delivery] = ()
+        """What of it is not committed yet."""
+        self._messages_at_once = _ALL
+        """Fewer while the database does not take a batch whole."""
         self._waiting_since_s: float | None = None
 
     # called by the link
@@ -92,8 +100,8 @@ class Committer:
 
     def unacknowledged(self) -> set[int]:
         """Give the packet ids of what waits for its COMMIT."""
-        batches = [*([self._committing] if self._committing else []), *self._intake.waiting]
-        return {each.packet_id for batch in batches for each in batch.deliveries if each.flags & QOS}
+        waiting = chain(self._left_to_commit, *(batch.deliveries for batch in self._intake.waiting))
+        return {each.packet_id for each in waiting if each.flags & QOS}
 
     def reconnected(self) -> None:
         """Count a connection after the first."""
@@ -121,8 +129,10 @@ class Committer:
             self._filled.clear()
             while (batch := self._intake.next_batch()) is not None:
                 self._committing = batch
+                self._left_to_commit = batch.deliveries
                 await self._commit(batch)
                 self._committing = None
+                self._left_to_commit = []
                 self._waiting_since_s = time.monotonic() if self._intake.messages else None
                 if not self._over_bound(0.5):
                     self.link.resume()
@@ -133,10 +143,27 @@ class Committer:
                 self.drained.set()
 
     async def _commit(self, batch: Batch) -> None:
+        """Commit *batch*, in parts where the database does not take it whole, each acknowledged by itself."""
         if batch.curable:
             await self._look_up(frozenset().union(*batch.curable.values()))
             if self._intake.is_outdated(batch):  # by this refresh, or by a NOTIFY since it arrived
                 batch = self._intake.look_again(batch)
+        done = 0
+        while done < len(batch):
+            size = min(self._messages_at_once, len(batch) - done)
+            part = batch if size == len(batch) else self._intake.part(batch, done, done + size)
+            try:
+                await self._commit_part(part)
+            except BatchRefused as fault:
+                self._tell_refused(fault, size)
+                if size > 1:
+                    self._messages_at_once = size // 2
+                    continue
+                await self._commit_part(self._intake.unread(part, "database_refused", str(fault)))
+            done += size
+            self._left_to_commit = batch.deliveries[done:]
+
+    async def _commit_part(self, batch: Batch) -> None:
         ledger = self.link.ledger
         entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
         skips, self._unrecorded_skips = self._unrecorded_skips, 0
@@ -146,7 +173,10 @@ class Committer:
         )
         ledger.committed(entries)
         self.link.acknowledge([entry.packet_id for entry in entries])
-        self._account(batch, outcome, time.perf_counter() - started_s)
+        commit_s = time.perf_counter() - started_s
+        if commit_s < self._settings.write.commit_timeout_s * _QUICK_SHARE:
+            self._messages_at_once = min(self._messages_at_once * 2, _ALL)
+        self._account(batch, outcome, commit_s)
 
     def _account(self, batch: Batch, outcome: Outcome, commit_s: float) -> None:
         counts = outcome.counts
@@ -179,8 +209,7 @@ class Committer:
     @property
     def in_flight(self) -> int:
         """Messages received and not committed."""
-        committing = 0 if self._committing is None else len(self._committing)
-        return self._intake.messages + committing
+        return self._intake.messages + len(self._left_to_commit)
 
     @property
     def buffered_bytes(self) -> int:
@@ -228,6 +257,13 @@ class Committer:
                 in_flight=self.in_flight,
                 repeats=held_back,
             )
+
+    def _tell_refused(self, fault: BatchRefused, messages: int) -> None:
+        if (
+            held_back := self._repeats.admit(f"batch_refused {fault.sqlstate}", time.monotonic())
+        ) is not None:
+            action = "committed in halves" if messages > 1 else "dead-lettered whole as database_refused"
+            log.error("batch_refused", error=str(fault), messages=messages, action=action, repeats=held_back)
 
     def _on_database_recovery(self) -> None:
         self._database_trouble = None

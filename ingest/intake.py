@@ -1,23 +1,28 @@
 """What has arrived and is not committed yet: deliveries become rows of the batch being filled.
 
 Natural batching: a batch grows while the writer is busy with the one before, so its size follows the
-load and no timer adds latency when idle. Part of the composition root, on the event loop; the clock
-is an argument.
+load and no timer adds latency when idle. A bug of ours costs the message that shows it, not the worker.
+Part of the composition root, on the event loop; the clock is an argument.
 """
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 from collections import deque
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from ingest.decode import IGNORED, Decoder
+from ingest.model import Decoded, Rejection
 from ingest.resolve import Resolver, missed_names
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
 
-    from ingest.model import Delivery
+    from ingest.model import Delivery, Reason
 
 _RETAIN: Final = 0x01
 
@@ -26,14 +31,24 @@ class Intake:
     """Decodes and resolves deliveries into batches, in arrival order; see the module's header."""
 
     def __init__(
-        self, decoder: Decoder, resolver: Resolver, *, ignore_retained: bool, max_batch_rows: int
+        self,
+        decoder: Decoder,
+        resolver: Resolver,
+        *,
+        ignore_retained: bool,
+        max_batch_rows: int,
+        on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
-        """Start empty. A batch is cut off once it holds *max_batch_rows* rows."""
+        """Start empty. A batch is cut off once it holds *max_batch_rows* rows.
+
+        *on_fault* hears of each bug of ours that a message has shown: its kind and place, and the error.
+        """
         self._decoder = decoder
         self.resolver = resolver
         """Replaced whole when a newer catalog is loaded."""
         self._ignore_retained = ignore_retained
         self._max_batch_rows = max_batch_rows
+        self._on_fault = on_fault
         self._last_us = 0
         self._filling = Batch()
         self._full: deque[Batch] = deque()
@@ -104,18 +119,42 @@ class Intake:
         revised.nulls, revised.ignored = batch.nulls, batch.ignored
         return revised
 
+    def part(self, batch: Batch, start: int, stop: int) -> Batch:
+        """Decode and resolve messages *start* to *stop* of *batch* again, as a batch of their own."""
+        part = Batch()
+        for delivery, receipt_us in zip(
+            batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True
+        ):
+            self._add(part, delivery, receipt_us)
+        return part
+
+    def unread(self, batch: Batch, reason: Reason, detail: str) -> Batch:
+        """Give the messages of *batch* as dead letters, each rejected whole for *reason*."""
+        unread = Batch()
+        for delivery, receipt_us in zip(batch.deliveries, batch.receipts_us, strict=True):
+            self._reject(unread, delivery, receipt_us, reason, detail)
+        return unread
+
     def _add(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
         topic, payload, flags, _ = delivery
-        decoded = (
-            IGNORED
-            if flags & _RETAIN and self._ignore_retained
-            else self._decoder.decode(topic, payload, receipt_us)
-        )
-        if decoded is IGNORED:
-            batch.add(delivery, receipt_us)
-            batch.ignored += 1
+        try:
+            decoded = (
+                IGNORED
+                if flags & _RETAIN and self._ignore_retained
+                else self._decoder.decode(topic, payload, receipt_us)
+            )
+            if decoded is IGNORED:
+                batch.add(delivery, receipt_us)
+                batch.ignored += 1
+                return
+            resolved = self.resolver.resolve(decoded)
+            missed = missed_names(resolved)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
+            fault = _place_of(error)
+            if self._on_fault is not None:
+                self._on_fault(fault, error)
+            self._reject(batch, delivery, receipt_us, "worker_fault", fault)
             return
-        resolved = self.resolver.resolve(decoded)
         batch.nulls += decoded.nulls
         if not decoded.rejections and not resolved.rejections:
             batch.add(delivery, receipt_us, resolved.rows)
@@ -127,8 +166,25 @@ class Intake:
             decoded.rejections + resolved.rejections,
             resolved.tenant_id,
         )
-        missed = missed_names(resolved)
         if missed:
             if not batch.curable:
                 batch.catalog_version = self.resolver.catalog.version
             batch.curable[index] = missed
+
+    def _reject(self, batch: Batch, delivery: Delivery, receipt_us: int, reason: Reason, detail: str) -> None:
+        rejection = Rejection("", reason, detail)
+        batch.add(delivery, receipt_us, (), [rejection], self._tenant_of(delivery.topic))
+
+    def _tenant_of(self, topic: str) -> UUID | None:
+        """Tell whose topic it is, without a look at the message."""
+        with contextlib.suppress(Exception):
+            scope = self._decoder.scope_of(topic)
+            return None if scope is None else self.resolver.resolve(Decoded(scope)).tenant_id
+        return None
+
+
+def _place_of(error: Exception) -> str:
+    """Give the kind of *error* and where it was raised; not its text, which may hold a payload."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = "/".join(PurePath(frame.filename).parts[-2:])
+    return f"{type(error).__name__} at {file}:{frame.lineno}, in {frame.name}"

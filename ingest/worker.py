@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
+import traceback
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -68,6 +70,7 @@ class Worker:
         """Wire the stages. Raises ConfigurationError when a DSN or a route is unusable."""
         self._settings = settings
         self._metrics = Metrics()
+        self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._rules = LabelRules(settings.label_rule)
         self._loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, self._on_catalog)
         self._intake = Intake(
@@ -75,12 +78,13 @@ class Worker:
             self._resolver_for(Catalog.build()),
             ignore_retained=settings.decode.ignore_retained,
             max_batch_rows=settings.write.max_batch_rows,
+            on_fault=self._on_worker_fault,
         )
         self._commits = Committer(
             settings,
             self._intake,
             metrics=self._metrics,
-            repeats=Repeats(_REPEAT_INTERVAL_S),
+            repeats=self._repeats,
             look_up=self._loader.refresh_on_miss,
         )
         self._catalog_loaded = asyncio.Event()
@@ -205,6 +209,13 @@ class Worker:
                 self._catalog_changed.set()
 
     # what the operator sees
+
+    def _on_worker_fault(self, fault: str, error: Exception) -> None:
+        """Tell once in a while of each bug; its text and the message stay out of the log."""
+        if (held_back := self._repeats.admit(f"worker_fault {fault}", time.monotonic())) is not None:
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            action = "report it; the messages are dead letters, to be replayed with a release that mends it"
+            log.error("worker_fault", fault=fault, stack=stack, action=action, repeats=held_back)
 
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""

@@ -74,6 +74,11 @@ class Decoder:
             return self._labels(scope, tree, payload, receipt_us, time_range_us)
         return self._readings(scope, tree, receipt_us, time_range_us)
 
+    def scope_of(self, topic: str) -> Scope | None:
+        """Tell what *topic* says about its readings; None where no route fits, or it is not ours."""
+        scope = self._routes.route(topic)
+        return None if scope is IGNORED else scope
+
     def _readings(
         self, scope: Scope, tree: object, receipt_us: int, time_range_us: tuple[int, int]
     ) -> Decoded:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNIQUE_VIOLATION: Final = "23505"
-
 # Codes first, then their classes (the first two characters).
 _BY_CODE: Final[dict[str, type[DatabaseFault]]] = {
     "25006": Unavailable,  # read-only: a standby that is about to be promoted, or a full disk's lock

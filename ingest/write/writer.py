@@ -17,8 +17,9 @@ import asyncpg
 from ingest.errors import DatabaseFault, Poison
 from ingest.model import Rejection
 from ingest.write import deadletters, journal, late, mirrors
+from ingest.write.attempts import Attempts
 from ingest.write.copy import copy_straight, pack
-from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
+from ingest.write.retry import translate, until_done
 from ingest.write.staged import Inserted, insert_staged
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Writer:
         self._owner = uuid4()
         self._epoch: int | None = None
         self._in_doubt: tuple[UUID, Outcome] | None = None
+        self._in_trouble = False
         self._lock = asyncio.Lock()
 
     async def claim(self) -> journal.Claim:
@@ -83,10 +85,14 @@ class Writer:
         """Commit *batch*: its rows, dead letters, counters (*also* added to them) and journal entry.
 
         *pending* is the journal's list including this batch. Returns only after COMMIT; raises
-        SessionTakenOver when the session has another owner.
+        SessionTakenOver when the session has another owner, and BatchRefused, nothing of it committed,
+        when the batch has to be given in parts.
         """
         packed = pack(batch.rows)
-        return await self._until_done(lambda: self._commit(batch, packed, pending, also))
+        attempts = Attempts(len(batch), len(packed))
+        return await self._until_done(
+            lambda: self._commit(batch, packed, pending, also, attempts), attempts.failed
+        )
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
         """Shorten the stored list to *pending* while nothing else is to be written.
@@ -127,21 +133,23 @@ class Writer:
         if connection is not None:
             connection.terminate()
 
-    async def _until_done(self, work: Callable[[], Awaitable[T]]) -> T:
-        faults = 0
-
-        def count(fault: DatabaseFault, wait_s: float) -> None:
-            nonlocal faults
-            faults += 1
+    async def _until_done(
+        self, work: Callable[[], Awaitable[T]], on_fault: Callable[[DatabaseFault], None] | None = None
+    ) -> T:
+        def note(fault: DatabaseFault, wait_s: float) -> None:
+            self._in_trouble = True
+            if on_fault is not None:
+                on_fault(fault)
             self._on_retry(fault, wait_s)
 
         done = await until_done(
             lambda: self._attempt(work),
             min_s=self._settings.retry_min_s,
             max_s=self._settings.retry_max_s,
-            on_retry=count,
+            on_retry=note,
         )
-        if faults:
+        if self._in_trouble:
+            self._in_trouble = False
             self._on_recovery()
         return done
 
@@ -198,7 +206,12 @@ class Writer:
         return self._epoch
 
     async def _commit(
-        self, batch: Batch, packed: list[bytes], pending: Sequence[tuple[int, int]], also: Counts
+        self,
+        batch: Batch,
+        packed: list[bytes],
+        pending: Sequence[tuple[int, int]],
+        also: Counts,
+        attempts: Attempts,
     ) -> Outcome:
         if self._in_doubt is not None:
             batch_id, outcome = self._in_doubt
@@ -206,14 +219,27 @@ class Writer:
             self._in_doubt = None
             if claim.batch_id == batch_id == batch.batch_id:
                 return outcome
+        attempts.check()  # only now: no transaction of this batch is open or in doubt
         connection = await self._connected()
         epoch = await self._current_epoch()
+        attempts.begun = True
+
+        async def transaction(*, staged: bool) -> Outcome:
+            return await self._transaction(
+                connection, epoch, batch, packed, pending, also, attempts, staged=staged
+            )
+
         try:
-            return await self._transaction(connection, epoch, batch, packed, pending, also, staged=False)
+            return await transaction(staged=False)
         except asyncpg.PostgresError as error:
-            if error.sqlstate != UNIQUE_VIOLATION and not isinstance(translate(error), Poison):
+            if not isinstance(translate(error), Poison):
                 raise
-        return await self._transaction(connection, epoch, batch, packed, pending, also, staged=True)
+        try:
+            return await transaction(staged=True)
+        except asyncpg.PostgresError as error:
+            if isinstance(fault := translate(error), Poison):
+                raise attempts.poisoned(fault) from error
+            raise
 
     async def _transaction(  # noqa: PLR0917 - private, called twice above
         self,
@@ -223,13 +249,16 @@ class Writer:
         packed: list[bytes],
         pending: Sequence[tuple[int, int]],
         also: Counts,
+        attempts: Attempts,
         *,
         staged: bool,
     ) -> Outcome:
         transaction = connection.transaction()
         await transaction.start()
         try:
+            attempts.writing = True
             inserted, refused = await self._insert(connection, batch, packed, staged=staged)
+            attempts.writing = False
             if inserted.written:
                 landed = (
                     [row for at, row in enumerate(batch.rows) if at not in refused] if refused else batch.rows
