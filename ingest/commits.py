@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ingest.caution import Caution, digest_of
 from ingest.errors import BatchRefused, DatabaseFault, Unavailable
 from ingest.link import Link
 from ingest.receive import QOS, entry_of
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
+    from ingest.write import Claim
 
 _PROGRESS_INTERVAL_S: Final = 10.0
+_UNREAD_S: Final = 86_400.0
+"""A message that equals one that ended a worker is not read; after a day it is tried again."""
 _ALL: Final = 1 << 40
 _QUICK_SHARE: Final = 0.25
 """Of the deadline: a part committed within it lets the next be twice as large."""
@@ -75,6 +79,8 @@ class Committer:
         self._database_trouble: str | None = None
         self.link = Link(settings, self.writer, self, repeats)
         self._filled = asyncio.Event()
+        self.caution = Caution()
+        self._claimed = False
         self._forget_wanted = False
         self._unrecorded_skips = 0
         self._committing: Batch | None = None
@@ -88,7 +94,8 @@ class Committer:
 
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Decode and resolve *deliveries* into the batch being filled; wake the committer."""
-        self._intake.take_in(deliveries, time.time_ns() // 1000)
+        take = self._intake.hold if self.caution.careful else self._intake.take_in
+        take(deliveries, time.time_ns() // 1000)
         self.totals.received += len(deliveries)
         self._metrics.messages(received=len(deliveries))
         if self._waiting_since_s is None:
@@ -98,9 +105,34 @@ class Committer:
         if self._over_bound(1.0):
             self.link.pause()
 
+    def claimed(self, claim: Claim) -> None:
+        """Hear what the journal says of the processes before this one, before the first delivery comes."""
+        if self._claimed:
+            return
+        self._claimed = True
+        earlier = claim.unfinished_starts - 1
+        unread = self._intake.unread
+        unread |= dict.fromkeys(claim.poison, "a worker ended over this message, taken in alone")
+        if self.caution.begin(earlier):
+            log.error(
+                "careful_start",
+                unfinished_starts=earlier,
+                poison=len(unread),
+                reason="the workers before this one ended without a COMMIT; messages are taken in one by one",
+            )
+            if claim.poison:
+                unread[claim.poison[-1]] = (
+                    f"{earlier} workers in a row ended without a COMMIT, the last over this message alone"
+                )
+        asyncio.get_running_loop().call_later(_UNREAD_S, unread.clear)
+
     def unacknowledged(self) -> set[int]:
         """Give the packet ids of what waits for its COMMIT."""
-        waiting = chain(self._left_to_commit, *(batch.deliveries for batch in self._intake.waiting))
+        waiting = chain(
+            self._left_to_commit,
+            *(batch.deliveries for batch in self._intake.waiting),
+            (delivery for delivery, _ in self._intake.held),
+        )
         return {each.packet_id for each in waiting if each.flags & QOS}
 
     def reconnected(self) -> None:
@@ -127,7 +159,7 @@ class Committer:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            while (batch := self._intake.next_batch()) is not None:
+            while (batch := await self._next_batch()) is not None:
                 self._committing = batch
                 self._left_to_commit = batch.deliveries
                 await self._commit(batch)
@@ -141,6 +173,19 @@ class Committer:
                 await self.writer.forget(self.link.ledger.pending)
             if not self._intake.messages:
                 self.drained.set()
+
+    async def _next_batch(self) -> Batch | None:
+        """Take the oldest batch that waits; while careful, of one message, noted before it is looked at."""
+        held = self._intake.held
+        if held:
+            delivery, _ = held[0]
+            if not self.caution.takes_alone(delivery):
+                log.info("careful_no_more")
+                self._intake.release(len(held))
+            else:
+                await self.writer.suspect(digest_of(delivery))
+                self._intake.release(1)
+        return self._intake.next_batch()
 
     async def _commit(self, batch: Batch) -> None:
         """Commit *batch*, in parts where the database does not take it whole, each acknowledged by itself."""
@@ -159,7 +204,7 @@ class Committer:
                 if size > 1:
                     self._messages_at_once = size // 2
                     continue
-                await self._commit_part(self._intake.unread(part, "database_refused", str(fault)))
+                await self._commit_part(self._intake.rejected(part, "database_refused", str(fault)))
             done += size
             self._left_to_commit = batch.deliveries[done:]
 

@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from ingest.caution import digest_of
 from ingest.decode import IGNORED, Decoder
 from ingest.model import Decoded, Rejection
 from ingest.resolve import Resolver, missed_names
@@ -58,6 +59,10 @@ class Intake:
         """Bytes of their payloads and topics."""
         self.readings = 0
         """Their rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
+        self.held: deque[tuple[Delivery, int]] = deque()
+        """Messages taken in and not looked at yet, each with the µs it came; see `release`."""
+        self.unread: dict[bytes, str] = {}
+        """Digests of messages that ended a worker, with the detail under which they are rejected unread."""
 
     def take_in(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Add *deliveries* to the batch being filled; never raises for what they hold.
@@ -79,6 +84,20 @@ class Intake:
                 batch = self._filling = Batch()
         self.messages += len(deliveries)
 
+    def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
+        """Keep *deliveries* without a look at them, for `release`."""
+        self.held.extend((delivery, now_us) for delivery in deliveries)
+        self.messages += len(deliveries)
+        self.payload_bytes += sum(map(message_bytes, deliveries))
+
+    def release(self, count: int) -> None:
+        """Take in the oldest *count* of what is held."""
+        for _ in range(count):
+            delivery, now_us = self.held.popleft()
+            self.messages -= 1
+            self.payload_bytes -= message_bytes(delivery)
+            self.take_in([delivery], now_us)
+
     def next_batch(self) -> Batch | None:
         """Hand out the oldest batch, the one being filled included; None when nothing waits."""
         if self._full:
@@ -94,7 +113,7 @@ class Intake:
 
     @property
     def waiting(self) -> list[Batch]:
-        """The batches not yet handed out, oldest first."""
+        """The batches not yet handed out, oldest first; without what is held."""
         return [*self._full, self._filling]
 
     def is_outdated(self, batch: Batch) -> bool:
@@ -128,15 +147,18 @@ class Intake:
             self._add(part, delivery, receipt_us)
         return part
 
-    def unread(self, batch: Batch, reason: Reason, detail: str) -> Batch:
+    def rejected(self, batch: Batch, reason: Reason, detail: str) -> Batch:
         """Give the messages of *batch* as dead letters, each rejected whole for *reason*."""
-        unread = Batch()
+        rejected = Batch()
         for delivery, receipt_us in zip(batch.deliveries, batch.receipts_us, strict=True):
-            self._reject(unread, delivery, receipt_us, reason, detail)
-        return unread
+            self._reject(rejected, delivery, receipt_us, reason, detail)
+        return rejected
 
     def _add(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
         topic, payload, flags, _ = delivery
+        if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
+            self._reject(batch, delivery, receipt_us, "poison", detail)
+            return
         try:
             decoded = (
                 IGNORED

@@ -129,6 +129,8 @@ class ObserveSettings(_Table):
     """Port of /metrics, /healthz and /readyz; 0 picks a free one, "off" (None) has no server."""
     stall_s: float = Field(default=60.0, gt=0, le=86_400)
     """Messages waiting this long without a COMMIT make the worker not ready."""
+    hang_s: float = Field(default=120.0, ge=1, le=3600)
+    """An event loop that stands still for this long ends the process."""
 
     @field_validator("http_port", mode="before")
     @classmethod

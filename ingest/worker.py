@@ -23,12 +23,13 @@ import structlog
 
 from ingest.commits import Committer
 from ingest.decode import Decoder, Routes
-from ingest.errors import DatabaseFault
+from ingest.errors import DatabaseFault, SessionTakenOver
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
 from ingest.observe.metrics import Metrics
+from ingest.observe.watchdog import watch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
 from ingest.write import Mirrored
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _REPEAT_INTERVAL_S: Final = 30.0
 _MIRROR_RETRY_S: Final = 30.0
 _LAST_WORD_S: Final = 2.0
-"""How long a leaving worker tries to empty the stored list, which only saves its successor a comparison."""
+"""How long a leaving worker tries to empty the stored list, and to take leave: both spare its successor."""
 
 log = structlog.get_logger()
 
@@ -87,6 +88,7 @@ class Worker:
             repeats=self._repeats,
             look_up=self._loader.refresh_on_miss,
         )
+        self._catalog_trouble: str | None = None
         self._catalog_loaded = asyncio.Event()
         self._catalog_changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -103,9 +105,11 @@ class Worker:
             self._mirror_catalog(),
             self._commits.probe(),
             self._commits.log_progress(),
+            watch(self._settings.observe.hang_s),
         )
         tasks = [asyncio.create_task(each) for each in (self._stopping.wait(), *work)]
         log.info("worker_started", client_id=self._settings.broker.client_id, process_id=os.getpid())
+        in_order = False
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -117,12 +121,18 @@ class Worker:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+            in_order = True
+        except SessionTakenOver:
+            in_order = True
+            raise
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._commits.link.abort()
             await self._loader.close()
+            if in_order:
+                await self._take_leave()
             await self._commits.writer.close()
             if http is not None:
                 await http.stop()
@@ -158,6 +168,12 @@ class Worker:
             async with asyncio.timeout(_LAST_WORD_S):
                 await self._commits.writer.forget(self._commits.link.ledger.pending)
 
+    async def _take_leave(self) -> None:
+        """Have the journal know that no message ended this process."""
+        with contextlib.suppress(TimeoutError, DatabaseFault):
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self._commits.writer.take_leave()
+
     async def _start_http(self) -> HttpServer | None:
         gauge = self._metrics.read_gauge
         gauge("ingest_in_flight_messages", lambda: self._commits.in_flight)
@@ -179,12 +195,19 @@ class Worker:
         return Resolver(catalog, self._rules, out_of_range=self._settings.resolve.out_of_range)
 
     def _on_catalog(self, catalog: Catalog) -> None:
+        """Use *catalog*, unless somebody emptied it: under that, every message would be a dead letter."""
+        counts, known = catalog.counts(), self._intake.resolver.catalog.counts()
+        empty = [name for name in ("sensor_types", "units") if not counts[name]]
+        if known["tenants"] and not counts["tenants"]:
+            empty.append("tenants")
+        if empty:
+            self._catalog_trouble = f"metadata.{', metadata.'.join(empty)}: empty, the catalog before stays"
+            log.error("catalog_empty", tables=empty, action="run `ingest schema migrate`, or restore them")
+            return
+        self._catalog_trouble = None
         self._intake.resolver = self._resolver_for(catalog)
         self._catalog_changed.set()
-        if catalog.counts()["sensor_types"]:
-            self._catalog_loaded.set()
-        else:
-            log.error("catalog_empty", action="run `ingest schema migrate`: no sensor type is known")
+        self._catalog_loaded.set()
 
     async def _mirror_catalog(self) -> None:
         """Carry names and publishing intervals over to the readings' database, for its views and jobs."""
@@ -220,7 +243,9 @@ class Worker:
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""
         reasons = []
-        if not self._catalog_loaded.is_set():
+        if self._catalog_trouble is not None:
+            reasons.append(f"catalog: {self._catalog_trouble}")
+        elif not self._catalog_loaded.is_set():
             reasons.append(f"catalog: {self._loader.last_error or 'not loaded yet'}")
         if self._commits.link.trouble is not None:
             reasons.append(f"broker: {self._commits.link.trouble}")

@@ -74,6 +74,10 @@ class Writer:
         self._owner = uuid4()
         self._epoch: int | None = None
         self._in_doubt: tuple[UUID, Outcome] | None = None
+        self._start_counts = False
+        """Whether the journal counts the start of this process as unfinished: until a COMMIT"""
+        self._suspecting = False
+        """of a batch that holds no suspect."""
         self._in_trouble = False
         self._lock = asyncio.Lock()
 
@@ -114,6 +118,25 @@ class Writer:
                 lambda connection, epoch: journal.store_filters(connection, self._client_id, epoch, filters)
             )
         )
+
+    async def suspect(self, digest: bytes) -> None:
+        """Note, in a COMMIT of its own, the message that is about to be taken in alone."""
+        self._suspecting = True
+        await self._until_done(
+            lambda: self._with_epoch(
+                lambda connection, epoch: journal.suspect(connection, self._client_id, epoch, digest)
+            )
+        )
+
+    async def take_leave(self) -> None:
+        """Try once to note that this process ends in order. Raises DatabaseFault."""
+        if not self._start_counts:
+            return
+
+        async def leave() -> None:
+            await journal.take_leave(await self._connected(), self._client_id, self._owner)
+
+        await self._attempt(leave)
 
     async def mirror(self, mirrored: mirrors.Mirrored) -> None:
         """Try once to bring what is mirrored of the catalog in step. Raises DatabaseFault."""
@@ -194,6 +217,7 @@ class Writer:
     async def _claim(self) -> journal.Claim:
         claim = await journal.claim(await self._connected(), self._client_id, self._owner, epoch=self._epoch)
         self._epoch = claim.epoch
+        self._start_counts = claim.unfinished_starts > 0
         return claim
 
     async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
@@ -283,6 +307,8 @@ class Writer:
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None
+        self._start_counts = self._start_counts and self._suspecting
+        self._suspecting = False
         return outcome
 
     async def _insert(

@@ -1,6 +1,6 @@
 -- Purpose: takes V15 back. Refuses while there are dead letters, or a session that is not drained: the worker could
 --          no longer tell what it has written already.
--- Locks:   ACCESS EXCLUSIVE on the four tables; stop the workers first.
+-- Locks:   ACCESS EXCLUSIVE on the five tables; stop the workers first.
 -- Time:    under 1 s.
 -- Undo:    V15__create_delivery_tables.sql.
 
@@ -21,5 +21,6 @@ drop view iot.v_ingest_sessions;
 drop view iot.v_ingest_dead_letters_by_reason;
 drop table iot.ingest_late_buckets;
 drop table iot.ingest_counters;
+drop table iot.ingest_dead_letter_overflow;
 drop table iot.ingest_dead_letters;
 drop table iot.ingest_sessions;

@@ -58,6 +58,7 @@ grant select, insert on iot.sensor_readings to greenhouse_worker;
 
 -- worker: what it keeps to deliver once, and what it could not deliver.
 grant insert on iot.ingest_dead_letters to greenhouse_worker;
+grant select, insert, update, delete on iot.ingest_dead_letter_overflow to greenhouse_worker;
 grant select, insert, update on iot.ingest_sessions to greenhouse_worker;
 grant select, insert, update on iot.ingest_counters to greenhouse_worker;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_worker;
@@ -82,6 +83,7 @@ grant select on
     iot.ingest_sessions,
     iot.ingest_counters,
     iot.ingest_dead_letters,
+    iot.ingest_dead_letter_overflow,
     iot.v_ingest_sessions,
     iot.v_ingest_dead_letters_by_reason
 to greenhouse_operator;

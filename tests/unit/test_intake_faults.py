@@ -81,7 +81,7 @@ def test_a_bug_that_even_the_topic_shows() -> None:
 def test_a_batch_unread_is_its_dead_letters() -> None:
     intake = Hearing()
     batch = intake.batch(Delivery(LABELS, b'{"SENSOR_01": 1, "SENSOR_02": null}', 2, 1))
-    unread = intake.unread(batch, "database_refused", "hung up")
+    unread = intake.rejected(batch, "database_refused", "hung up")
     assert (unread.deliveries, unread.receipts_us) == (batch.deliveries, batch.receipts_us)
     assert (unread.rows, unread.nulls) == ([], 0)
     (letter,) = unread.dead_letters({})
