@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "ingest_gateway_hours",
             "ingest_written_hours",
             "ingest_dead_letters",
+            "ingest_dead_letter_overflow",
             "ingest_gateway_hours",
             "ingest_written_hours",
             "ingest_late_buckets",

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ingest.errors import DatabaseFault, Unavailable
+from ingest.caution import Caution, digest_of
+from ingest.errors import BatchRefused, DatabaseFault, Unavailable
 from ingest.link import Link
 from ingest.model import UNPLACED
 from ingest.observe.skew import ClockSkews
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
+    from ingest.write import Claim
 
 _PROGRESS_INTERVAL_S: Final = 10.0
+_UNREAD_S: Final = 86_400.0
+"""A message that equals one that ended a worker is not read; after a day it is tried again."""
+_ALL: Final = 1 << 40
+_QUICK_SHARE: Final = 0.25
+"""Of the deadline: a part committed within it lets the next be twice as large."""
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
 _SKEW_REPEAT_S: Final = 3600.0
@@ -83,16 +91,23 @@ class Committer:
         self._database_trouble: str | None = None
         self.link = Link(settings, self.writer, self, repeats)
         self._filled = asyncio.Event()
+        self.caution = Caution()
+        self._claimed = False
         self._forget_wanted = False
         self._unrecorded_skips: Counter[tuple[int, Gateway]] = Counter()
         self._committing: Batch | None = None
+        self._left_to_commit: Sequence[Delivery] = ()
+        """What of it is not committed yet."""
+        self._messages_at_once = _ALL
+        """Fewer while the database does not take a batch whole."""
         self._waiting_since_s: float | None = None
 
     # called by the link
 
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Decode and resolve *deliveries* into the batch being filled; wake the committer."""
-        self._intake.take_in(deliveries, time.time_ns() // 1000)
+        take = self._intake.hold if self.caution.careful else self._intake.take_in
+        take(deliveries, time.time_ns() // 1000)
         self.totals.received += len(deliveries)
         self._metrics.messages(received=len(deliveries))
         if self._waiting_since_s is None:
@@ -102,10 +117,35 @@ class Committer:
         if self._over_bound(1.0):
             self.link.pause()
 
+    def claimed(self, claim: Claim) -> None:
+        """Hear what the journal says of the processes before this one, before the first delivery comes."""
+        if self._claimed:
+            return
+        self._claimed = True
+        earlier = claim.unfinished_starts - 1
+        unread = self._intake.unread
+        unread |= dict.fromkeys(claim.poison, "a worker ended over this message, taken in alone")
+        if self.caution.begin(earlier):
+            log.error(
+                "careful_start",
+                unfinished_starts=earlier,
+                poison=len(unread),
+                reason="the workers before this one ended without a COMMIT; messages are taken in one by one",
+            )
+            if claim.poison:
+                unread[claim.poison[-1]] = (
+                    f"{earlier} workers in a row ended without a COMMIT, the last over this message alone"
+                )
+        asyncio.get_running_loop().call_later(_UNREAD_S, unread.clear)
+
     def unacknowledged(self) -> set[int]:
         """Give the packet ids of what waits for its COMMIT."""
-        batches = [*([self._committing] if self._committing else []), *self._intake.waiting]
-        return {each.packet_id for batch in batches for each in batch.deliveries if each.flags & QOS}
+        waiting = chain(
+            self._left_to_commit,
+            *(batch.deliveries for batch in self._intake.waiting),
+            (delivery for delivery, _ in self._intake.held),
+        )
+        return {each.packet_id for each in waiting if each.flags & QOS}
 
     def reconnected(self) -> None:
         """Count a connection after the first."""
@@ -133,10 +173,12 @@ class Committer:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            while (batch := self._intake.next_batch()) is not None:
+            while (batch := await self._next_batch()) is not None:
                 self._committing = batch
+                self._left_to_commit = batch.deliveries
                 await self._commit(batch)
                 self._committing = None
+                self._left_to_commit = []
                 self._waiting_since_s = time.monotonic() if self._intake.messages else None
                 if not self._over_bound(0.5):
                     self.link.resume()
@@ -146,18 +188,51 @@ class Committer:
             if not self._intake.messages:
                 self.drained.set()
 
+    async def _next_batch(self) -> Batch | None:
+        """Take the oldest batch that waits; while careful, of one message, noted before it is looked at."""
+        held = self._intake.held
+        if held:
+            delivery, _ = held[0]
+            if not self.caution.takes_alone(delivery):
+                log.info("careful_no_more")
+                self._intake.release(len(held))
+            else:
+                await self.writer.suspect(digest_of(delivery))
+                self._intake.release(1)
+        return self._intake.next_batch()
+
     async def _commit(self, batch: Batch) -> None:
+        """Commit *batch*, in parts where the database does not take it whole, each acknowledged by itself."""
         if batch.curable:
             await self._look_up(frozenset().union(*batch.curable.values()))
             if self._intake.is_outdated(batch):  # by this refresh, or by a NOTIFY since it arrived
                 batch = self._intake.look_again(batch)
+        done = 0
+        while done < len(batch):
+            size = min(self._messages_at_once, len(batch) - done)
+            part = batch if size == len(batch) else self._intake.part(batch, done, done + size)
+            try:
+                await self._commit_part(part)
+            except BatchRefused as fault:
+                self._tell_refused(fault, size)
+                if size > 1:
+                    self._messages_at_once = size // 2
+                    continue
+                await self._commit_part(self._intake.rejected(part, "database_refused", str(fault)))
+            done += size
+            self._left_to_commit = batch.deliveries[done:]
+
+    async def _commit_part(self, batch: Batch) -> None:
         ledger = self.link.ledger
         entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
         started_s = time.perf_counter()
         outcome = await self._write(batch, ledger.extended_by(entries))
         ledger.committed(entries)
         self.link.acknowledge(answers_to(batch.deliveries))
-        self._account(batch, outcome, time.perf_counter() - started_s)
+        commit_s = time.perf_counter() - started_s
+        if commit_s < self._settings.write.commit_timeout_s * _QUICK_SHARE:
+            self._messages_at_once = min(self._messages_at_once * 2, _ALL)
+        self._account(batch, outcome, commit_s)
         if self._intake.is_outdated(batch):  # a newer catalog came during the COMMIT
             self._on_outdated()
 
@@ -165,7 +240,13 @@ class Committer:
         """Commit *batch*, and what was skipped since the one before."""
         batch.skipped, self._unrecorded_skips = self._unrecorded_skips, Counter()
         skips = batch.skipped.total()
-        return await self.writer.commit(batch, pending, Counts(received=len(batch) + skips, skipped=skips))
+        try:
+            return await self.writer.commit(
+                batch, pending, Counts(received=len(batch) + skips, skipped=skips)
+            )
+        except BatchRefused:  # the next one counts them
+            self._unrecorded_skips.update(batch.skipped)
+            raise
 
     async def settle(self) -> None:
         """Shorten the stored list to what is unproven, and note what was skipped, while no batch waits.
@@ -215,8 +296,7 @@ class Committer:
     @property
     def in_flight(self) -> int:
         """Messages received and not committed."""
-        committing = 0 if self._committing is None else len(self._committing)
-        return self._intake.messages + committing
+        return self._intake.messages + len(self._left_to_commit)
 
     @property
     def buffered_bytes(self) -> int:
@@ -264,6 +344,13 @@ class Committer:
                 in_flight=self.in_flight,
                 repeats=held_back,
             )
+
+    def _tell_refused(self, fault: BatchRefused, messages: int) -> None:
+        if (
+            held_back := self._repeats.admit(f"batch_refused {fault.sqlstate}", time.monotonic())
+        ) is not None:
+            action = "committed in halves" if messages > 1 else "dead-lettered whole as database_refused"
+            log.error("batch_refused", error=str(fault), messages=messages, action=action, repeats=held_back)
 
     def _on_database_recovery(self) -> None:
         self._database_trouble = None

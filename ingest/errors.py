@@ -10,7 +10,8 @@
     └── DatabaseFault           the database would not take a batch
         ├── Unavailable         down, failing over, full, cut off: try again
         ├── Misconfigured       table, column or grant missing: hold, say so, try again slowly
-        └── Poison              these rows are refused for what they hold: find the row
+        ├── Poison              these rows are refused for what they hold: find the row
+        └── BatchRefused        this batch fails whenever it is tried: commit it in parts
 
 Driver errors (asyncpg, paho, OS) are translated where they enter, with `from`.
 """
@@ -75,4 +76,8 @@ class Misconfigured(DatabaseFault):
 
 
 class Poison(DatabaseFault):
-    """The server refuses what these rows hold (22xxx, 23xxx, P0001): trying again never helps."""
+    """The server refuses what these rows hold (22xxx, 23xxx, P0xxx): trying again never helps."""
+
+
+class BatchRefused(DatabaseFault):
+    """This batch fails whenever it is tried, though the database answers: commit it in parts."""

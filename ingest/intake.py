@@ -1,22 +1,27 @@
 """What has arrived and is not committed yet: deliveries become rows of the batch being filled.
 
 Natural batching: a batch grows while the writer is busy with the one before, so its size follows the
-load and no timer adds latency when idle. Part of the composition root, on the event loop; the clock
-is an argument.
+load and no timer adds latency when idle. A bug of ours costs the message that shows it, not the worker.
+Part of the composition root, on the event loop; the clock is an argument.
 """
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 from collections import deque
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from ingest.caution import digest_of
 from ingest.decode import IGNORED, Decoder
+from ingest.model import UNPLACED, Rejection
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from ingest.model import Delivery, Gateway
+    from ingest.model import Delivery, Gateway, Reason
     from ingest.resolve import Resolver
 
 _RETAIN: Final = 0x01
@@ -26,14 +31,24 @@ class Intake:
     """Decodes and resolves deliveries into batches, in arrival order; see the module's header."""
 
     def __init__(
-        self, decoder: Decoder, resolver: Resolver, *, ignore_retained: bool, max_batch_rows: int
+        self,
+        decoder: Decoder,
+        resolver: Resolver,
+        *,
+        ignore_retained: bool,
+        max_batch_rows: int,
+        on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
-        """Start empty. A batch is cut off once it holds *max_batch_rows* rows."""
+        """Start empty. A batch is cut off once it holds *max_batch_rows* rows.
+
+        *on_fault* hears of each bug of ours that a message has shown: its kind and place, and the error.
+        """
         self._decoder = decoder
         self.resolver = resolver
         """Replaced whole when a newer catalog is loaded."""
         self._ignore_retained = ignore_retained
         self._max_batch_rows = max_batch_rows
+        self._on_fault = on_fault
         self._last_us = 0
         self._filling = Batch()
         self._full: deque[Batch] = deque()
@@ -43,6 +58,10 @@ class Intake:
         """Bytes of their payloads and topics."""
         self.readings = 0
         """Their rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
+        self.held: deque[tuple[Delivery, int]] = deque()
+        """Messages taken in and not looked at yet, each with the µs it came; see `release`."""
+        self.unread: dict[bytes, str] = {}
+        """Digests of messages that ended a worker, with the detail under which they are rejected unread."""
 
     def take_in(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Add *deliveries* to the batch being filled; never raises for what they hold.
@@ -64,6 +83,20 @@ class Intake:
                 batch = self._filling = Batch()
         self.messages += len(deliveries)
 
+    def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
+        """Keep *deliveries* without a look at them, for `release`."""
+        self.held.extend((delivery, now_us) for delivery in deliveries)
+        self.messages += len(deliveries)
+        self.payload_bytes += sum(map(message_bytes, deliveries))
+
+    def release(self, count: int) -> None:
+        """Take in the oldest *count* of what is held."""
+        for _ in range(count):
+            delivery, now_us = self.held.popleft()
+            self.messages -= 1
+            self.payload_bytes -= message_bytes(delivery)
+            self.take_in([delivery], now_us)
+
     def next_batch(self) -> Batch | None:
         """Hand out the oldest batch, the one being filled included; None when nothing waits."""
         if self._full:
@@ -79,7 +112,7 @@ class Intake:
 
     @property
     def waiting(self) -> list[Batch]:
-        """The batches not yet handed out, oldest first."""
+        """The batches not yet handed out, oldest first; without what is held."""
         return [*self._full, self._filling]
 
     def is_outdated(self, batch: Batch) -> bool:
@@ -110,17 +143,43 @@ class Intake:
         """Give the gateway that publishes to *topic*, as the catalog of today knows it."""
         return self.resolver.gateway_of(self._decoder.scope_of(topic))
 
+    def part(self, batch: Batch, start: int, stop: int) -> Batch:
+        """Decode and resolve messages *start* to *stop* of *batch* again, as a batch of their own."""
+        part = Batch()
+        for delivery, receipt_us in zip(
+            batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True
+        ):
+            self._add(part, delivery, receipt_us)
+        return part
+
+    def rejected(self, batch: Batch, reason: Reason, detail: str) -> Batch:
+        """Give the messages of *batch* as dead letters, each rejected whole for *reason*."""
+        rejected = Batch()
+        for delivery, receipt_us in zip(batch.deliveries, batch.receipts_us, strict=True):
+            self._reject(rejected, delivery, receipt_us, reason, detail)
+        return rejected
+
     def _add(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
         topic, payload, flags, _ = delivery
-        decoded = (
-            IGNORED
-            if flags & _RETAIN and self._ignore_retained
-            else self._decoder.decode(topic, payload, receipt_us)
-        )
-        if decoded is IGNORED:
-            batch.ignore(delivery, receipt_us, self.gateway_of(topic))
+        if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
+            self._reject(batch, delivery, receipt_us, "poison", detail)
             return
-        resolved = self.resolver.resolve(decoded)
+        try:
+            decoded = (
+                IGNORED
+                if flags & _RETAIN and self._ignore_retained
+                else self._decoder.decode(topic, payload, receipt_us)
+            )
+            if decoded is IGNORED:
+                batch.ignore(delivery, receipt_us, self.gateway_of(topic))
+                return
+            resolved = self.resolver.resolve(decoded)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
+            fault = _place_of(error)
+            if self._on_fault is not None:
+                self._on_fault(fault, error)
+            self._reject(batch, delivery, receipt_us, "worker_fault", fault)
+            return
         if not decoded.rejections and not resolved.rejections:
             batch.add(delivery, receipt_us, resolved.rows, gateway=resolved.gateway, nulls=decoded.nulls)
             return
@@ -137,3 +196,17 @@ class Intake:
             if not batch.curable:
                 batch.catalog_version = self.resolver.catalog.version
             batch.curable[index] = resolved.missing
+
+    def _reject(self, batch: Batch, delivery: Delivery, receipt_us: int, reason: Reason, detail: str) -> None:
+        rejection = Rejection("", reason, detail)
+        gateway = UNPLACED
+        with contextlib.suppress(Exception):  # the bug may be here, too
+            gateway = self.gateway_of(delivery.topic)
+        batch.add(delivery, receipt_us, (), [rejection], gateway.tenant_id, gateway=gateway)
+
+
+def _place_of(error: Exception) -> str:
+    """Give the kind of *error* and where it was raised; not its text, which may hold a payload."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = "/".join(PurePath(frame.filename).parts[-2:])
+    return f"{type(error).__name__} at {file}:{frame.lineno}, in {frame.name}"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ingest.model import Delivery
     from ingest.observe.logs import Repeats
     from ingest.settings import Settings
-    from ingest.write import Writer
+    from ingest.write import Claim, Writer
 
 _REDELIVERY_PATIENCE_S: Final = 5.0
 """How long the head of a redelivered run may stand still before the broker is asked whether that was all."""
@@ -55,6 +55,9 @@ class Receiver(Protocol):
 
     def take_in(self, deliveries: Sequence[Delivery]) -> None:
         """Take new deliveries, in arrival order."""
+
+    def claimed(self, claim: Claim) -> None:
+        """Hear of a claim, before it can bring a delivery."""
 
     def unacknowledged(self) -> set[int]:
         """Give the packet ids taken in and not yet committed."""
@@ -183,6 +186,7 @@ class Link:
     async def _connection(self, version: MqttVersion) -> None:
         """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""
         claim = await self._writer.claim()
+        self._receiver.claimed(claim)
         self._expect([Entry(*entry) for entry in claim.pending])
         self._pings = self._pongs = 0
         self._session = session = Session(

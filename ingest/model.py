@@ -23,6 +23,8 @@ Reason: TypeAlias = Literal[
     "bad_payload",  # not JSON, not UTF-8, nested too deep
     "too_large",  # over the byte or the reading limit
     "unknown_topic",  # no route matches the topic
+    "worker_fault",  # a bug of ours; the detail has its kind and place
+    "poison",  # a worker ended whenever it took this message in
     # one field, seen by decode
     "bad_value",  # text, object, NaN, Infinity, or no value at all
     "bad_timestamp",  # not a time, or outside [now - max_age, now + max_future]

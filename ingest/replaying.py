@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ingest.decode import IGNORED
 from ingest.model import Rejection
-from ingest.write.deadletters import storable
+from ingest.storable import storable
 from ingest.write.replay import LookedAt
 
 if TYPE_CHECKING:

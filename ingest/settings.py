@@ -142,6 +142,8 @@ class ObserveSettings(_Table):
     """Messages waiting this long without a COMMIT make the worker not ready."""
     clock_skew_s: float = Field(default=120.0, ge=1, le=86_400)
     """A gateway whose clock is off by more is named in the log."""
+    hang_s: float = Field(default=120.0, ge=1, le=3600)
+    """An event loop that stands still for this long ends the process."""
 
     @field_validator("http_port", mode="before")
     @classmethod

@@ -18,19 +18,21 @@ import contextlib
 import os
 import signal
 import time
+import traceback
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ingest.commits import Committer
 from ingest.decode import Decoder, Routes
-from ingest.errors import DatabaseFault
+from ingest.errors import DatabaseFault, SessionTakenOver
 from ingest.healing import Healer
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
 from ingest.observe.metrics import Metrics
+from ingest.observe.watchdog import watch
 from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 _REPEAT_INTERVAL_S: Final = 30.0
 _MIRROR_RETRY_S: Final = 30.0
 _LAST_WORD_S: Final = 2.0
-"""How long a leaving worker tries to empty the stored list, which only saves its successor a comparison."""
+"""How long a leaving worker tries to empty the stored list, and to take leave: both spare its successor."""
 
 _LAST_ISSUES_S: Final = 3.0
 """How long it tries to write what it found wrong with the data since the last window."""
@@ -76,6 +78,7 @@ class Worker:
         """Wire the stages. Raises ConfigurationError when a DSN or a route is unusable."""
         self._settings = settings
         self._metrics = Metrics()
+        self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._rules = LabelRules(settings.label_rule)
         self._loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, self._on_catalog)
         decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
@@ -84,6 +87,7 @@ class Worker:
             self._resolver_for(Catalog.build()),
             ignore_retained=settings.decode.ignore_retained,
             max_batch_rows=settings.write.max_batch_rows,
+            on_fault=self._on_worker_fault,
         )
         self._healer = Healer(
             settings,
@@ -93,17 +97,17 @@ class Worker:
             on_healed=self._metrics.healed,
             on_fault=lambda fault, wait_s: self._commits.tell_fault("healing_failed", fault, wait_s),
         )
-        repeats = Repeats(_REPEAT_INTERVAL_S)
-        self._quality = QualityWatch(settings, metrics=self._metrics, repeats=repeats)
+        self._quality = QualityWatch(settings, metrics=self._metrics, repeats=self._repeats)
         self._commits = Committer(
             settings,
             self._intake,
             metrics=self._metrics,
-            repeats=repeats,
+            repeats=self._repeats,
             look_up=self._loader.refresh_on_miss,
             on_committed=self._quality.on_committed,
             on_outdated=self._healer.look,
         )
+        self._catalog_trouble: str | None = None
         self._catalog_loaded = asyncio.Event()
         self._catalog_changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -122,9 +126,11 @@ class Worker:
             self._commits.probe(),
             self._commits.log_progress(),
             self._quality.run(self._hears, lambda: self._commits.in_flight),
+            watch(self._settings.observe.hang_s),
         )
         tasks = [asyncio.create_task(each) for each in (self._stopping.wait(), *work)]
         log.info("worker_started", client_id=self._settings.broker.client_id, process_id=os.getpid())
+        in_order = False
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -136,6 +142,10 @@ class Worker:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+            in_order = True
+        except SessionTakenOver:
+            in_order = True
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -143,6 +153,8 @@ class Worker:
             self._commits.link.abort()
             await self._quality.leave(_LAST_ISSUES_S)
             await self._loader.close()
+            if in_order:
+                await self._take_leave()
             await self._commits.writer.close()
             if http is not None:
                 await http.stop()
@@ -178,6 +190,12 @@ class Worker:
             async with asyncio.timeout(_LAST_WORD_S):
                 await self._commits.settle()
 
+    async def _take_leave(self) -> None:
+        """Have the journal know that no message ended this process."""
+        with contextlib.suppress(TimeoutError, DatabaseFault):
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self._commits.writer.take_leave()
+
     async def _start_http(self) -> HttpServer | None:
         gauge = self._metrics.read_gauge
         gauge("ingest_in_flight_messages", lambda: self._commits.in_flight)
@@ -202,14 +220,21 @@ class Worker:
         return Resolver(catalog, self._rules, out_of_range=self._settings.resolve.out_of_range)
 
     def _on_catalog(self, catalog: Catalog) -> None:
+        """Use *catalog*, unless somebody emptied it: under that, every message would be a dead letter."""
+        counts, known = catalog.counts(), self._intake.resolver.catalog.counts()
+        empty = [name for name in ("sensor_types", "units") if not counts[name]]
+        if known["tenants"] and not counts["tenants"]:
+            empty.append("tenants")
+        if empty:
+            self._catalog_trouble = f"metadata.{', metadata.'.join(empty)}: empty, the catalog before stays"
+            log.error("catalog_empty", tables=empty, action="run `ingest schema migrate`, or restore them")
+            return
+        self._catalog_trouble = None
         self._intake.resolver = self._resolver_for(catalog)
         self._quality.on_catalog(catalog)
         self._catalog_changed.set()
-        if catalog.counts()["sensor_types"]:
-            self._catalog_loaded.set()
-            self._healer.look()
-        else:
-            log.error("catalog_empty", action="run `ingest schema migrate`: no sensor type is known")
+        self._catalog_loaded.set()
+        self._healer.look()
 
     async def _mirror_catalog(self) -> None:
         """Carry names and publishing intervals over to the readings' database, for its views and jobs."""
@@ -239,10 +264,19 @@ class Worker:
         """Tell whether readings reach the database, so that a sensor's silence is its own."""
         return self._commits.link.trouble is None and not self._commits.troubles()
 
+    def _on_worker_fault(self, fault: str, error: Exception) -> None:
+        """Tell once in a while of each bug; its text and the message stay out of the log."""
+        if (held_back := self._repeats.admit(f"worker_fault {fault}", time.monotonic())) is not None:
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            action = "report it; the messages are dead letters, to be replayed with a release that mends it"
+            log.error("worker_fault", fault=fault, stack=stack, action=action, repeats=held_back)
+
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""
         reasons = []
-        if not self._catalog_loaded.is_set():
+        if self._catalog_trouble is not None:
+            reasons.append(f"catalog: {self._catalog_trouble}")
+        elif not self._catalog_loaded.is_set():
             reasons.append(f"catalog: {self._loader.last_error or 'not loaded yet'}")
         if self._commits.link.trouble is not None:
             reasons.append(f"broker: {self._commits.link.trouble}")

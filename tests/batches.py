@@ -80,6 +80,10 @@ class WriterUnderTest(Writer):
     ) -> Outcome:
         return await super().commit(batch, pending, also or Counts())
 
+    def committing(self, batch: Batch) -> asyncio.Task[Outcome]:
+        """Start to commit *batch*, for what happens meanwhile."""
+        return asyncio.create_task(self.commit(batch))
+
     def _note(self, fault: DatabaseFault, wait_s: float) -> None:
         assert wait_s >= 0
         self.faults.append(fault)

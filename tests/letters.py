@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from ingest.model import Reason
     from ingest.resolve import Catalog
-    from ingest.write.copy import ConflictPolicy
     from ingest.write.replay import LookAgain
+    from ingest.write.staged import ConflictPolicy
 
 MAP_TOPIC = "GREENHOUSE/SARA/01"
 LABEL = f"label {SARA_01} bomba"

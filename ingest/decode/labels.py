@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_value, quoted, storable
+from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_value, quoted
 from ingest.model import Reading, Rejection
+from ingest.storable import storable
 
 if TYPE_CHECKING:
     from ingest.model import Decoded

@@ -20,7 +20,6 @@ QUOTED_CHARS: Final = 80
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
 _EPOCH_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _WORDS: Final = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose, subtracted from naive times that mean UTC
@@ -58,11 +57,6 @@ def quoted(value: object) -> str:
         return "true" if value else "false"
     text = repr(value[: QUOTED_CHARS + 1] if isinstance(value, str) else value)
     return text if len(text) <= QUOTED_CHARS else f"{text[: QUOTED_CHARS - 1]}…"
-
-
-def storable(text: str) -> str:
-    """Give *text* as PostgreSQL can store it: NUL and lone surrogates become U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def parse_value(value: object) -> float | Fault | None:

@@ -88,7 +88,8 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "readings",
         "Readings that became dead letters, by reason.",
         "unknown_*: register the name (`ingest catalog add`). out_of_range: a probe is disconnected. "
-        "bad_payload: firmware changed; `ingest dead-letters list` shows which gateway.",
+        "bad_payload: firmware changed; `ingest dead-letters list` shows which gateway. "
+        "worker_fault, poison: a bug of the worker; report it.",
         "reason",
         REASONS,
     ),

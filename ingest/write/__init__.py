@@ -4,7 +4,8 @@
 """
 
 from ingest.write.batch import Batch, Counts, DeadLetter, message_bytes
+from ingest.write.journal import Claim
 from ingest.write.mirrors import Mirrored
 from ingest.write.writer import Outcome, Writer
 
-__all__ = ["Batch", "Counts", "DeadLetter", "Mirrored", "Outcome", "Writer", "message_bytes"]
+__all__ = ["Batch", "Claim", "Counts", "DeadLetter", "Mirrored", "Outcome", "Writer", "message_bytes"]

@@ -7,13 +7,13 @@ be refused for what it holds.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from ingest.model import CutPayload
+from ingest.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ingest.model import Reason, Rejection
     from ingest.write.batch import DeadLetter
 
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
     "received_at",
@@ -97,8 +96,3 @@ def what_is_rejected(rejections: Sequence[Rejection]) -> tuple[str, list[Reason]
 def names_kept(missing: frozenset[str]) -> list[str] | None:
     """Give the column missing: None where nothing is, so that the index has no entry for it."""
     return sorted(missing)[:MAX_MISSING] or None
-
-
-def storable(text: str) -> str:
-    """Give *text* as PostgreSQL can store it: NUL and lone surrogates become U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)

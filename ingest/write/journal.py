@@ -1,9 +1,10 @@
 """The delivery journal: one row of `iot.ingest_sessions` for each MQTT session.
 
-It answers two questions. Whose session is it: every claim takes a new epoch, and a batch whose
+It answers three questions. Whose session is it: every claim takes a new epoch, and a batch whose
 transaction finds another epoch is rolled back. What is committed: the last batch id, and the list
-of deliveries whose PUBACK the broker has not proved to have (see `receive.acks`). The ledgers' tables
-are moved by the same statement: what another process has fenced off counts nowhere.
+of deliveries whose PUBACK the broker has not proved to have (see `receive.acks`). What became of the
+processes before this one: how many ended without a COMMIT, and over which message (see `ingest.caution`).
+The ledgers' tables are moved by the same statement: what another process has fenced off counts nowhere.
 """
 
 from __future__ import annotations
@@ -28,25 +29,50 @@ if TYPE_CHECKING:
 
     from ingest.write.ledger import Booking
 
-# The row lock makes a claim wait for the transaction of an earlier owner that is about to commit.
+# The row lock makes a claim wait for the transaction of an earlier owner that is about to commit. What an
+# earlier owner had noted as suspect when it ended is poison; its own, a process keeps over its reconnects.
 _CLAIM = """
-insert into iot.ingest_sessions as session (client_id, epoch, owner, host, process_id, claimed_at)
-values ($1, 1, $5, $3, $4, now())
+insert into iot.ingest_sessions as session
+    (client_id, epoch, owner, unfinished_starts, host, process_id, claimed_at)
+values ($1, 1, $5, 1, $3, $4, now())
 on conflict (client_id) do update
     set epoch = session.epoch + 1,
+        unfinished_starts = session.unfinished_starts
+            + case when session.owner is distinct from excluded.owner then 1 else 0 end,
+        suspect = case when session.owner = excluded.owner then session.suspect end,
+        poison = case
+            when session.owner = excluded.owner or session.suspect is null then session.poison
+            when session.poison_at > now() - interval '1 day'
+                then (session.poison || session.suspect)[greatest(cardinality(session.poison) - 98, 1):]
+            else array[session.suspect]
+        end,
+        poison_at = case
+            when session.owner = excluded.owner or session.suspect is null then session.poison_at
+            else now()
+        end,
         owner = excluded.owner,
         host = excluded.host,
         process_id = excluded.process_id,
         claimed_at = excluded.claimed_at
     where $2::bigint is null or session.epoch = $2 or session.owner = $5
-returning epoch, batch_id, pending, filters
+returning
+    epoch,
+    batch_id,
+    pending,
+    filters,
+    unfinished_starts,
+    case when poison_at > now() - interval '1 day' then poison else '{}' end as poison
 """
 # unnest fills up what is shorter with NULL: a counter that no gateway moved is an empty array, an hour that
 # all have is one element. So 1 000 gateways in a batch take 4 ms of our time, not 9; 8 ms of the server's.
 _RECORD = """
 with fenced as (
     update iot.ingest_sessions
-    set batch_id = $3, pending = $4, committed_at = now()
+    set batch_id = $3,
+        pending = $4,
+        unfinished_starts = case when suspect is null then 0 else unfinished_starts end,
+        suspect = null,
+        committed_at = now()
     where client_id = $1 and epoch = $2
     returning client_id
 ), counted as (
@@ -124,6 +150,14 @@ with fenced as (
 select count(*) from fenced
 """
 _FORGET = "update iot.ingest_sessions set pending = $3 where client_id = $1 and epoch = $2"
+_SUSPECT = "update iot.ingest_sessions set suspect = $3 where client_id = $1 and epoch = $2"
+# Whoever owns the session by now: this process did not end over a message.
+_TAKE_LEAVE = """
+update iot.ingest_sessions
+set unfinished_starts = greatest(unfinished_starts - 1, 0),
+    suspect = case when owner is distinct from $2 then suspect end
+where client_id = $1
+"""
 _STORE_FILTERS = "update iot.ingest_sessions set filters = $3 where client_id = $1 and epoch = $2"
 # A backend in the middle of a COPY whose client froze, or whose network died, waits for its next row for as
 # long as TCP lets it: PostgreSQL takes no statement_timeout while it reads from the client. Until it ends,
@@ -151,6 +185,10 @@ class Claim:
     """(packet id, checksum) of everything committed and unproven, oldest first."""
     filters: tuple[str, ...]
     """What the session was last subscribed to."""
+    unfinished_starts: int
+    """This process and those right before it that ended without taking leave, nothing committed by any."""
+    poison: list[bytes]
+    """Digests of the messages that one of the last day had taken in alone when it ended, oldest first."""
 
 
 async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, epoch: int | None) -> Claim:
@@ -162,7 +200,14 @@ async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, 
     record = await connection.fetchrow(_CLAIM, client_id, epoch, socket.gethostname(), os.getpid(), owner)
     if record is None:
         raise _taken_over(client_id)
-    return Claim(record["epoch"], record["batch_id"], unpack(record["pending"]), tuple(record["filters"]))
+    return Claim(
+        record["epoch"],
+        record["batch_id"],
+        unpack(record["pending"]),
+        tuple(record["filters"]),
+        record["unfinished_starts"],
+        record["poison"],
+    )
 
 
 async def end_former(connection: asyncpg.Connection) -> None:
@@ -198,7 +243,9 @@ async def record(  # noqa: PLR0917 - the row's columns in their order
 ) -> None:
     """Note a batch as committed, and whose it was: the last statement of its transaction.
 
-    Raises SessionTakenOver when another process owns the session by now; the caller rolls back.
+    It clears the suspect, and the count of unfinished starts only where there was none: a message taken in
+    alone says nothing of those behind it. Raises SessionTakenOver when another process owns the session by
+    now; the caller rolls back.
     """
     moved = {name: value for name, value in counters.items() if value}
     owned = await connection.fetchval(
@@ -221,6 +268,17 @@ async def forget(
     """Shorten the stored list to *pending* between batches, once the broker proved the rest."""
     if await connection.execute(_FORGET, client_id, epoch, pack(pending)) != "UPDATE 1":
         raise _taken_over(client_id)
+
+
+async def suspect(connection: asyncpg.Connection, client_id: str, epoch: int, digest: bytes) -> None:
+    """Note the message that is about to be taken in alone, for whoever comes after this process."""
+    if await connection.execute(_SUSPECT, client_id, epoch, digest) != "UPDATE 1":
+        raise _taken_over(client_id)
+
+
+async def take_leave(connection: asyncpg.Connection, client_id: str, owner: UUID) -> None:
+    """Take back that this process started, and what it suspected."""
+    await connection.execute(_TAKE_LEAVE, client_id, owner)
 
 
 async def store_filters(

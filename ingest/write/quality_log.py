@@ -18,7 +18,7 @@ import orjson
 
 from ingest.errors import Poison, Unavailable
 from ingest.quality.issues import OpenGap
-from ingest.write.deadletters import storable
+from ingest.storable import storable
 from ingest.write.retry import translate
 
 if TYPE_CHECKING:

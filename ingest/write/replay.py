@@ -19,16 +19,17 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from ingest.model import Reason, Rejection, Row
 from ingest.write import late
-from ingest.write.copy import Inserted, insert_new, pack
+from ingest.write.copy import pack
 from ingest.write.deadletters import names_kept, what_is_rejected
 from ingest.write.ledger import columns_of, rows_by_hour
 from ingest.write.letters import StoredLetter, take
+from ingest.write.staged import Inserted, insert_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from ingest.write.copy import ConflictPolicy
+    from ingest.write.staged import ConflictPolicy
 
 TRIES: Final = 5
 """For a batch that met a deadlock or a lock: a gateway may be sending the same readings at this moment."""
@@ -38,6 +39,7 @@ update iot.ingest_dead_letters
 set replayed_at = now(),
     rejected = $2,
     reasons = $3,
+    reason_counts = null,
     rejected_count = $4,
     missing = $5,
     tenant_id = coalesce($6, tenant_id)
@@ -188,7 +190,7 @@ async def _settle(
     """Insert the rows and write down what is left of each letter."""
     rows = [row for _, each in looked for row in each.rows]
     owners = [index for index, (_, each) in enumerate(looked) for _ in each.rows]
-    inserted, refused = Inserted(0, [], []), dict[int, Rejection]()
+    inserted, refused = Inserted(0, [], [], {}), dict[int, Rejection]()
     if rows:
         inserted, refused = await insert_new(connection, rows, pack(rows), policy)
     left = [list(each.rejections) for _, each in looked]

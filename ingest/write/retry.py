@@ -21,14 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNIQUE_VIOLATION: Final = "23505"
-
 # Codes first, then their classes (the first two characters).
 _BY_CODE: Final[dict[str, type[DatabaseFault]]] = {
     "25006": Unavailable,  # read-only: a standby that is about to be promoted, or a full disk's lock
     "25P03": Unavailable,  # idle in transaction for too long: ours was stalled
     "53400": Misconfigured,  # TimescaleDB's decompression limit, not a full server: waiting cures nothing
-    "P0001": Poison,  # raised by a trigger
 }
 _BY_CLASS: Final[dict[str, type[DatabaseFault]]] = {
     "08": Unavailable,  # connection
@@ -41,6 +38,7 @@ _BY_CLASS: Final[dict[str, type[DatabaseFault]]] = {
     "23": Poison,  # integrity constraint
     "44": Poison,  # check option
     "54": Poison,  # a row too large for a page or an index
+    "P0": Poison,  # raised by a trigger
 }
 
 

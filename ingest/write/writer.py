@@ -16,9 +16,11 @@ import asyncpg
 
 from ingest.errors import DatabaseFault, Poison
 from ingest.write import deadletters, journal, late, mirrors
-from ingest.write.copy import Inserted, copy_straight, insert_new, pack
+from ingest.write.attempts import Attempts
+from ingest.write.copy import copy_straight, pack
 from ingest.write.ledger import Booking, book
-from ingest.write.retry import UNIQUE_VIOLATION, translate, until_done
+from ingest.write.retry import translate, until_done
+from ingest.write.staged import Inserted, insert_new
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -77,6 +79,11 @@ class Writer:
         self._claimed_on: asyncpg.Connection | None = None
         """The connection that took the epoch."""
         self._in_doubt: tuple[UUID, Outcome] | None = None
+        self._start_counts = False
+        """Whether the journal counts the start of this process as unfinished: until a COMMIT"""
+        self._suspecting = False
+        """of a batch that holds no suspect."""
+        self._in_trouble = False
         self._lock = asyncio.Lock()
 
     async def claim(self) -> journal.Claim:
@@ -87,10 +94,14 @@ class Writer:
         """Commit *batch*: its rows, dead letters, counters (*also* added to them) and journal entry.
 
         *pending* is the journal's list including this batch. Returns only after COMMIT; raises
-        SessionTakenOver when the session has another owner.
+        SessionTakenOver when the session has another owner, and BatchRefused, nothing of it committed,
+        when the batch has to be given in parts.
         """
         packed = pack(batch.rows)
-        return await self._until_done(lambda: self._commit(batch, packed, pending, also))
+        attempts = Attempts(len(batch), len(packed))
+        return await self._until_done(
+            lambda: self._commit(batch, packed, pending, also, attempts), attempts.failed
+        )
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
         """Shorten the stored list to *pending* while nothing else is to be written.
@@ -113,6 +124,25 @@ class Writer:
             )
         )
 
+    async def suspect(self, digest: bytes) -> None:
+        """Note, in a COMMIT of its own, the message that is about to be taken in alone."""
+        self._suspecting = True
+        await self._until_done(
+            lambda: self._with_epoch(
+                lambda connection, epoch: journal.suspect(connection, self._client_id, epoch, digest)
+            )
+        )
+
+    async def take_leave(self) -> None:
+        """Try once to note that this process ends in order. Raises DatabaseFault."""
+        if not self._start_counts:
+            return
+
+        async def leave() -> None:
+            await journal.take_leave(await self._connected(), self._client_id, self._owner)
+
+        await self._attempt(leave)
+
     async def mirror(self, mirrored: mirrors.Mirrored) -> None:
         """Try once to bring what is mirrored of the catalog in step. Raises DatabaseFault."""
 
@@ -131,21 +161,23 @@ class Writer:
         if connection is not None:
             connection.terminate()
 
-    async def _until_done(self, work: Callable[[], Awaitable[T]]) -> T:
-        faults = 0
-
-        def count(fault: DatabaseFault, wait_s: float) -> None:
-            nonlocal faults
-            faults += 1
+    async def _until_done(
+        self, work: Callable[[], Awaitable[T]], on_fault: Callable[[DatabaseFault], None] | None = None
+    ) -> T:
+        def note(fault: DatabaseFault, wait_s: float) -> None:
+            self._in_trouble = True
+            if on_fault is not None:
+                on_fault(fault)
             self._on_retry(fault, wait_s)
 
         done = await until_done(
             lambda: self._attempt(work),
             min_s=self._settings.retry_min_s,
             max_s=self._settings.retry_max_s,
-            on_retry=count,
+            on_retry=note,
         )
-        if faults:
+        if self._in_trouble:
+            self._in_trouble = False
             self._on_recovery()
         return done
 
@@ -193,6 +225,7 @@ class Writer:
         self._epoch = claim.epoch
         await journal.end_former(connection)
         self._claimed_on = connection
+        self._start_counts = claim.unfinished_starts > 0
         return claim
 
     async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
@@ -206,7 +239,12 @@ class Writer:
         return self._epoch
 
     async def _commit(
-        self, batch: Batch, packed: list[bytes], pending: Sequence[tuple[int, int]], also: Counts
+        self,
+        batch: Batch,
+        packed: list[bytes],
+        pending: Sequence[tuple[int, int]],
+        also: Counts,
+        attempts: Attempts,
     ) -> Outcome:
         if self._in_doubt is not None:
             batch_id, outcome = self._in_doubt
@@ -214,14 +252,27 @@ class Writer:
             self._in_doubt = None
             if claim.batch_id == batch_id == batch.batch_id:
                 return outcome
+        attempts.check()  # only now: no transaction of this batch is open or in doubt
         connection = await self._connected()
         epoch = await self._current_epoch()
+        attempts.begun = True
+
+        async def transaction(*, staged: bool) -> Outcome:
+            return await self._transaction(
+                connection, epoch, batch, packed, pending, also, attempts, staged=staged
+            )
+
         try:
-            return await self._transaction(connection, epoch, batch, packed, pending, also, staged=False)
+            return await transaction(staged=False)
         except asyncpg.PostgresError as error:
-            if error.sqlstate != UNIQUE_VIOLATION and not isinstance(translate(error), Poison):
+            if not isinstance(translate(error), Poison):
                 raise
-        return await self._transaction(connection, epoch, batch, packed, pending, also, staged=True)
+        try:
+            return await transaction(staged=True)
+        except asyncpg.PostgresError as error:
+            if isinstance(fault := translate(error), Poison):
+                raise attempts.poisoned(fault) from error
+            raise
 
     async def _transaction(  # noqa: PLR0917 - private, called twice above
         self,
@@ -231,15 +282,22 @@ class Writer:
         packed: list[bytes],
         pending: Sequence[tuple[int, int]],
         also: Counts,
+        attempts: Attempts,
         *,
         staged: bool,
     ) -> Outcome:
         transaction = connection.transaction()
         await transaction.start()
         try:
+            attempts.writing = True
             inserted, refused = await self._insert(connection, batch, packed, staged=staged)
-            if inserted.written and (hours := late.late_hours(batch.rows, batch.receipts_us[-1])):
-                await late.note(connection, hours)
+            attempts.writing = False
+            if inserted.written:
+                landed = (
+                    [row for at, row in enumerate(batch.rows) if at not in refused] if refused else batch.rows
+                )
+                if hours := late.late_hours(landed, batch.receipts_us[-1]):
+                    await late.note(connection, hours)
             letters = batch.dead_letters(refused)
             if letters:
                 await deadletters.store(
@@ -259,6 +317,8 @@ class Writer:
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None
+        self._start_counts = self._start_counts and self._suspecting
+        self._suspecting = False
         return outcome
 
     async def _insert(
@@ -266,8 +326,8 @@ class Writer:
     ) -> tuple[Inserted, dict[int, Rejection]]:
         """Put the rows in; give what became of them and, by row number, those refused."""
         if not packed:
-            return Inserted(0, [], []), {}
+            return Inserted(0, [], [], {}), {}
         if not staged:
             await copy_straight(connection, packed)
-            return Inserted(len(packed), [], []), {}
+            return Inserted(len(packed), [], [], {}), {}
         return await insert_new(connection, batch.rows, packed, self._settings.conflicting_value)

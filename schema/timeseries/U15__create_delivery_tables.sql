@@ -1,6 +1,6 @@
 -- Purpose: takes V15 back. Refuses while there are dead letters, or a session that is not drained: the worker could
 --          no longer tell what it has written already.
--- Locks:   ACCESS EXCLUSIVE on the six tables; stop the workers first.
+-- Locks:   ACCESS EXCLUSIVE on the seven tables; stop the workers first.
 -- Time:    under 1 s.
 -- Undo:    V15__create_delivery_tables.sql.
 
@@ -25,5 +25,6 @@ drop function iot.fold_ledger_hours_before(timestamptz);
 drop table iot.ingest_written_hours;
 drop table iot.ingest_gateway_hours;
 drop table iot.ingest_counters;
+drop table iot.ingest_dead_letter_overflow;
 drop table iot.ingest_dead_letters;
 drop table iot.ingest_sessions;

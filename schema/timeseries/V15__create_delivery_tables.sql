@@ -12,12 +12,17 @@ create table iot.ingest_sessions (
     batch_id uuid,
     pending bytea not null default ''::bytea,
     filters text[] not null default '{}',
+    unfinished_starts integer not null default 0,
+    suspect bytea,
+    poison bytea[] not null default '{}',
+    poison_at timestamptz,
     host text,
     process_id integer,
     claimed_at timestamptz,
     committed_at timestamptz,
     constraint ingest_sessions_pkey primary key (client_id),
-    constraint ingest_sessions_pending_check check (octet_length(pending) % 6 = 0)
+    constraint ingest_sessions_pending_check check (octet_length(pending) % 6 = 0),
+    constraint ingest_sessions_suspect_check check (octet_length(suspect) = 32)
 );
 
 comment on table iot.ingest_sessions is
@@ -32,6 +37,16 @@ comment on column iot.ingest_sessions.pending is
     'Committed messages the broker has not proved to know as acknowledged, oldest first; 6 bytes an entry: packet id '
     '(uint16), CRC-32 of topic and payload (uint32), big-endian.';
 comment on column iot.ingest_sessions.filters is 'Topic filters the session is subscribed to.';
+comment on column iot.ingest_sessions.unfinished_starts is
+    'Processes in a row that claimed the session and, so far or until they ended without taking leave, committed nothing. '
+    'Three that ended so, and the next takes its messages in one by one.';
+comment on column iot.ingest_sessions.suspect is
+    'SHA-256 of topic and payload of the message that was taken in alone and is not committed: if the process ends over '
+    'it, the next claim moves it to poison.';
+comment on column iot.ingest_sessions.poison is
+    'SHA-256 of messages that ended a process, oldest first, 100 at most: such a message is dead-lettered unread, for a '
+    'day from poison_at on.';
+comment on column iot.ingest_sessions.poison_at is 'When the newest entry of poison was added.';
 comment on column iot.ingest_sessions.host is 'Where the process that claimed it runs.';
 comment on column iot.ingest_sessions.process_id is 'Process id of that process, on that host.';
 comment on column iot.ingest_sessions.claimed_at is 'When the present epoch began.';
@@ -50,10 +65,12 @@ create table iot.ingest_dead_letters (
     gateway text,
     rejected jsonb not null,
     reasons text[] not null,
+    reason_counts integer[],
     rejected_count integer not null,
     missing text[],
     replayed_at timestamptz,
-    constraint ingest_dead_letters_pkey primary key (dead_letter_id)
+    constraint ingest_dead_letters_pkey primary key (dead_letter_id),
+    constraint ingest_dead_letters_reason_counts_check check (cardinality(reason_counts) = cardinality(reasons))
 );
 
 create index ingest_dead_letters_received_at_idx on iot.ingest_dead_letters (received_at);
@@ -82,14 +99,43 @@ comment on column iot.ingest_dead_letters.payload_sha256 is
 comment on column iot.ingest_dead_letters.tenant_id is 'metadata.tenants.id, where the topic told it.';
 comment on column iot.ingest_dead_letters.gateway is 'Who published it, as in iot.ingest_gateway_hours.';
 comment on column iot.ingest_dead_letters.rejected is
-    'Array of {"field", "reason", "detail"}, one a rejected reading; field is "" where the message was rejected whole.';
-comment on column iot.ingest_dead_letters.reasons is 'The distinct reasons in rejected, for searching.';
-comment on column iot.ingest_dead_letters.rejected_count is 'Readings rejected: the length of rejected.';
+    'Array of {"field", "reason", "detail"}, one a rejected reading, of a message with many the first 100; field is empty '
+    'where the message was rejected whole.';
+comment on column iot.ingest_dead_letters.reasons is
+    'The distinct reasons of all its rejected readings, for searching.';
+comment on column iot.ingest_dead_letters.reason_counts is
+    'Readings rejected for each of reasons, in their order; only where rejected does not list them all.';
+comment on column iot.ingest_dead_letters.rejected_count is
+    'Readings rejected, all of them; more than the length of rejected where that is cut off.';
 comment on column iot.ingest_dead_letters.replayed_at is
     'When a replay last changed what is rejected; NULL: as it was at receipt.';
 comment on column iot.ingest_dead_letters.missing is
     'Names that the catalog lacked, each "kind owner name" (owner: id of a tenant or greenhouse, or *), 100 at most; '
     'NULL where no name was. Once the catalog has one, a worker replays the message.';
+
+create table iot.ingest_dead_letter_overflow (
+    client_id text not null,
+    hour timestamptz not null,
+    topic text not null,
+    reason text not null,
+    messages bigint not null,
+    readings bigint not null,
+    constraint ingest_dead_letter_overflow_pkey primary key (client_id, hour, topic, reason)
+);
+
+comment on table iot.ingest_dead_letter_overflow is
+    'Dead letters that were only counted, because their topic or its tenant had used up what is kept in an hour '
+    '(write.dead_letters_per_topic_per_hour). Written with the batch; rejected readings = those of the dead letters + these. '
+    'The worker removes hours older than 30 days.';
+comment on column iot.ingest_dead_letter_overflow.client_id is 'MQTT session that received them.';
+comment on column iot.ingest_dead_letter_overflow.hour is 'Start of the hour of receipt, UTC.';
+comment on column iot.ingest_dead_letter_overflow.topic is
+    'Topic, cut to 200 characters; # (no topic can be called that) for all the catalog has no place for, and for those '
+    'beyond the first thousand of an hour.';
+comment on column iot.ingest_dead_letter_overflow.reason is 'Reject reason.';
+comment on column iot.ingest_dead_letter_overflow.messages is
+    'Messages with at least one reading rejected for it and not kept; one with several reasons counts under each.';
+comment on column iot.ingest_dead_letter_overflow.readings is 'Readings rejected for it and not kept.';
 
 create table iot.ingest_counters (
     client_id text not null,
@@ -256,18 +302,24 @@ comment on column iot.ingest_late_buckets.rows is 'Late rows since the hour was 
 create view iot.v_ingest_dead_letters_by_reason as
 select
     r.reason,
-    count(*) as readings,
+    sum(r.readings) as readings,
     count(distinct d.dead_letter_id) as messages,
     min(d.received_at) as first_received_at,
     max(d.received_at) as last_received_at
 from iot.ingest_dead_letters as d
 cross join lateral (
-    select e.entry ->> 'reason' as reason
+    select e.entry ->> 'reason' as reason, 1 as readings
     from jsonb_array_elements(d.rejected) as e (entry)
+    where d.reason_counts is null
+    union all
+    select c.reason, c.readings
+    from unnest(d.reasons, d.reason_counts) as c (reason, readings)
+    where d.reason_counts is not null
 ) as r
 group by r.reason;
 
-comment on view iot.v_ingest_dead_letters_by_reason is 'Dead letters summed up: one row a reject reason.';
+comment on view iot.v_ingest_dead_letters_by_reason is
+    'Dead letters summed up: one row a reject reason. Those only counted are in iot.ingest_dead_letter_overflow.';
 comment on column iot.v_ingest_dead_letters_by_reason.reason is 'Reject reason.';
 comment on column iot.v_ingest_dead_letters_by_reason.readings is
     'Readings rejected for it; a message rejected whole counts once.';
@@ -306,6 +358,7 @@ select
     s.epoch,
     octet_length(s.pending) / 6 as pending_entries,
     s.filters,
+    s.unfinished_starts,
     s.host,
     s.process_id,
     s.claimed_at,
@@ -319,6 +372,8 @@ comment on column iot.v_ingest_sessions.epoch is 'How often the session was clai
 comment on column iot.v_ingest_sessions.pending_entries is
     'Committed messages whose acknowledgement the broker has not proved to know.';
 comment on column iot.v_ingest_sessions.filters is 'Topic filters the session is subscribed to.';
+comment on column iot.v_ingest_sessions.unfinished_starts is
+    'Processes in a row that claimed the session and committed nothing; three that ended so, and the next is careful.';
 comment on column iot.v_ingest_sessions.host is 'Where the process that claimed it runs.';
 comment on column iot.v_ingest_sessions.process_id is 'Process id of that process, on that host.';
 comment on column iot.v_ingest_sessions.claimed_at is 'When the present epoch began.';

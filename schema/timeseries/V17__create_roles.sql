@@ -61,6 +61,7 @@ grant select, insert on iot.sensor_readings to greenhouse_worker;
 
 -- worker: what it keeps to deliver once, and what it could not deliver.
 grant insert on iot.ingest_dead_letters to greenhouse_worker;
+grant select, insert, update, delete on iot.ingest_dead_letter_overflow to greenhouse_worker;
 grant select, insert, update on iot.ingest_sessions to greenhouse_worker;
 grant select, insert, update on iot.ingest_counters to greenhouse_worker;
 grant select, insert, update on iot.ingest_gateway_hours to greenhouse_worker;
@@ -75,6 +76,7 @@ grant update (
     tenant_id,
     rejected,
     reasons,
+    reason_counts,
     rejected_count,
     missing
 ) on iot.ingest_dead_letters to greenhouse_worker, greenhouse_operator;
@@ -101,6 +103,8 @@ grant select on
     iot.ingest_counters,
     iot.ingest_gateway_hours,
     iot.ingest_written_hours,
+    iot.ingest_dead_letters,
+    iot.ingest_dead_letter_overflow,
     iot.v_ingest_sessions,
     iot.v_ingest_dead_letters_by_reason,
     iot.v_ingest_missing_names

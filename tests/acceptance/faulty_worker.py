@@ -4,6 +4,7 @@
 with `name:n:freeze` it is SIGSTOP, and on SIGCONT it goes on as if nothing had been.
 The points lie within a transaction, between COMMIT, PUBACK, its proof and the emptied journal, and in the
 order of a shutdown, where a kill from outside hits once in a thousand times.
+Whatever the FAULT, some payloads end it, as a bug of ours might: see `Deadly`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ingest import cli, commits, link
+from ingest import cli, commits, link, worker
+from ingest.decode import Decoder
 from ingest.link import Link
 from ingest.receive import Session
 from ingest.write import Writer, copy, journal
@@ -21,6 +23,8 @@ from ingest.write import Writer, copy, journal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from ingest.decode import Ignored
+    from ingest.model import Decoded
     from ingest.write import Batch, Counts, Outcome
 
 Fault = Literal[
@@ -43,6 +47,9 @@ Fault = Literal[
     "leaving_forgotten",
 ]
 
+Deadly = Literal["SIGKILL", "LOOP", "EXCEPTION"]
+"""What a payload holds to end the process in its decoding, to keep it there, or to raise in its COMMIT."""
+
 NAME, NUMBER, *FREEZE = os.environ.get("FAULT", "no_fault:0").split(":")
 assert NAME in get_args(Fault), NAME
 _left = int(NUMBER)
@@ -59,6 +66,29 @@ def come_to(fault: Fault) -> bool:
 
 def end() -> None:
     os.kill(os.getpid(), signal.SIGSTOP if FREEZE == ["freeze"] else signal.SIGKILL)
+
+
+def holds(payload: bytes, deadly: Deadly) -> bool:
+    return deadly.encode() in payload
+
+
+class MortalDecoder(Decoder):
+    """A Decoder that does not survive every payload."""
+
+    def decode(
+        self,
+        topic: str,
+        payload: bytes,
+        receipt_us: int,
+        *,
+        now_us: int | None = None,
+        time_range_us: tuple[int, int] | None = None,
+    ) -> Decoded | Ignored:
+        if holds(payload, "SIGKILL"):
+            end()
+        while holds(payload, "LOOP"):
+            pass
+        return super().decode(topic, payload, receipt_us, now_us=now_us, time_range_us=time_range_us)
 
 
 class FaultyLink(Link):
@@ -102,6 +132,8 @@ class FaultyWriter(Writer):
     async def commit(self, batch: Batch, pending: Sequence[tuple[int, int]], also: Counts) -> Outcome:
         if come_to("before_copy"):
             end()
+        if batch.rows and any(holds(each.payload, "EXCEPTION") for each in batch.deliveries):
+            raise RuntimeError("a bug")
         return await super().commit(batch, pending, also)
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
@@ -139,11 +171,12 @@ async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own
 
 
 SIGNATURE, TRAILER = vars(copy)["_SIGNATURE"], vars(copy)["_TRAILER"]
-sound_stream, sound_record = vars(copy)["_stream"], journal.record
+sound_stream, sound_record = vars(copy)["stream"], journal.record
 vars(commits).update(Link=FaultyLink, Writer=FaultyWriter)
 vars(link).update(Session=FaultySession)
-vars(copy).update(_stream=stream)
+vars(copy).update(stream=stream)
 vars(journal).update(record=record)
+vars(worker).update(Decoder=MortalDecoder)
 
 if __name__ == "__main__":
     cli.main()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ingest.model import Reason, Series
-    from ingest.write.copy import ConflictPolicy
+    from ingest.write.staged import ConflictPolicy
 
 PUMP = UUID(int=0xD2)
 LABELLED = example_catalog(sensor(PUMP, SARA_01, "B", "SENSOR", label="BOMBA"))

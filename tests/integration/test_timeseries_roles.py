@@ -14,8 +14,9 @@ from ingest.migrate import Database, migrate, schema_folder
 from ingest.model import Rejection, Row, Series
 from ingest.write import deadletters, journal, letters
 from ingest.write.batch import DeadLetter
-from ingest.write.copy import copy_straight, insert_staged, pack
+from ingest.write.copy import copy_straight, pack
 from ingest.write.ledger import Booking, GatewayHour
+from ingest.write.staged import insert_staged
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.integration.timeseries_rows import GREENHOUSE, TENANT, hold_jobs
 from tests.letters import letter, replay_all, store, under
@@ -113,6 +114,8 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         assert (inserted.written, len(inserted.duplicates), len(inserted.conflicts)) == (0, 1, 1)
         late = Row(SERIES, NOON_US + 500_000, 20.25, None, "T")
         assert (await insert_staged(iot, pack([late]), "dead_letter")).written == 1
+        unstorable = Row(SERIES, NOON_US + 750_000, 20.3, rb'{"note": "\u0000"}', "T")
+        assert list((await insert_staged(iot, pack([unstorable]), "dead_letter")).refused) == [0]
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1}, BOOKING)
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])

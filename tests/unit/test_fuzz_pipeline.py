@@ -19,8 +19,8 @@ from ingest.model import REASONS, Decoded, Delivery
 from ingest.receive import Entry, entry_of
 from ingest.resolve import Resolver
 from ingest.resolve.catalog import Greenhouse
+from ingest.storable import storable
 from ingest.write.copy import COLUMNS, pack
-from ingest.write.deadletters import storable
 from tests.batches import NOW_US
 from tests.fuzzing import examples
 from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_catalog

@@ -29,6 +29,7 @@ KINDS: tuple[tuple[str, type[DatabaseFault]], ...] = (
     ("44000", Poison),  # check option
     ("54000", Poison),  # program limit exceeded
     ("P0001", Poison),  # raised by a trigger
+    ("P0002", Poison),  # no row where a trigger wants one
     ("42P01", Misconfigured),  # no such table
     ("42501", Misconfigured),  # no such right
     ("28P01", Misconfigured),  # wrong password

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decode.values import QUOTED_CHARS, Fault, parse_time, parse_value, quoted, storable
+from ingest.decode.values import QUOTED_CHARS, Fault, parse_time, parse_value, quoted
 from ingest.model import ClockFault
+from ingest.storable import storable
 from tests.fuzzing import examples
 
 ANY_TIME = (-(10**30), 10**30)

@@ -1,0 +1,100 @@
+"""Faults of the installation, not of a message: the worker holds, says so, and goes on once they are gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.acceptance.conftest import Greenhouse
+from tests.gateways import publish
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import WorkerMaker
+    from tests.servers import Mosquitto, PostgresCluster
+
+FAULTS = {
+    "42501": (
+        "revoke insert on iot.sensor_readings from greenhouse_worker",
+        "grant insert on iot.sensor_readings to greenhouse_worker",
+    ),
+    "42P01": (
+        "alter table iot.ingest_counters rename to elsewhere",
+        "alter table iot.elsewhere rename to ingest_counters",
+    ),
+    "42703": (
+        "alter table iot.sensor_readings rename value to amount",
+        "alter table iot.sensor_readings rename amount to value",
+    ),
+}
+
+
+async def execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statement)
+    await connection.close()
+
+
+@pytest.mark.parametrize("sqlstate", FAULTS)
+async def test_a_lost_grant_or_table_is_held_and_named(
+    sqlstate: str, cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    _, dsn = cluster
+    greenhouse = Greenhouse(dsn)
+    await greenhouse.register()
+    await execute(dsn, "create role ingest login in role greenhouse_worker")
+    working = dsn.replace("postgres@", "ingest@")
+    assert working != dsn
+    worker = worker_of(greenhouse, working, broker.url, settings={"write": {"retry_max_s": 0.1}})
+    await worker.ready()
+    breaking, mending = FAULTS[sqlstate]
+    await execute(dsn, breaking)
+    await publish(broker.port, greenhouse.messages(range(20)))
+    await worker.not_ready_because(sqlstate)
+    faults = worker.events("database_fault")
+    assert (faults[0]["level"], sqlstate in faults[0]["error"]) == ("error", True)
+    await execute(dsn, mending)
+    await worker.until(lambda: greenhouse.holds(20), "all readings are stored")
+    await worker.ready()
+    await worker.stop()
+    await greenhouse.holds_each_once(20)
+    assert not await greenhouse.dead_letters(worker.client_id)
+    worker.never_traced_back()
+
+
+@pytest.mark.parametrize("table", ["tenants", "sensor_types"])
+async def test_an_emptied_catalog_makes_no_dead_letters(
+    table: str, cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    _, dsn = cluster
+    greenhouse = Greenhouse(dsn)
+    await greenhouse.register()
+    worker = worker_of(greenhouse, dsn, broker.url)
+    await worker.ready()
+    await execute(dsn, f"create table kept as table metadata.{table}; truncate metadata.{table} cascade")
+    await worker.not_ready_because(f"metadata.{table}")
+    await publish(broker.port, greenhouse.messages(range(20)))
+    await worker.until(lambda: greenhouse.holds(20), "all readings are stored, by the catalog before")
+    assert worker.events("catalog_empty")
+    await execute(dsn, f"insert into metadata.{table} select * from kept")
+    await worker.ready()
+    await worker.stop()
+    assert not await greenhouse.dead_letters(worker.client_id)
+
+
+async def test_a_worker_waits_for_a_catalog_that_is_empty_from_the_start(
+    cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    _, dsn = cluster
+    greenhouse = Greenhouse(dsn)
+    await greenhouse.register()
+    await execute(
+        dsn, "create table kept as table metadata.sensor_types; truncate metadata.sensor_types cascade"
+    )
+    worker = worker_of(greenhouse, dsn, broker.url)
+    await worker.not_ready_because("metadata.sensor_types")
+    assert not worker.events("broker_connected")
+    await execute(dsn, "insert into metadata.sensor_types select * from kept")
+    await worker.ready()
+    await worker.stop()
