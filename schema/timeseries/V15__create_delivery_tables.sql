@@ -14,7 +14,7 @@ create table iot.ingest_sessions (
     filters text[] not null default '{}',
     unfinished_starts integer not null default 0,
     suspect bytea,
-    poison bytea[] not null default '{}',
+    poison bytea not null default ''::bytea,
     poison_at timestamptz,
     host text,
     process_id integer,
@@ -22,7 +22,8 @@ create table iot.ingest_sessions (
     committed_at timestamptz,
     constraint ingest_sessions_pkey primary key (client_id),
     constraint ingest_sessions_pending_check check (octet_length(pending) % 6 = 0),
-    constraint ingest_sessions_suspect_check check (octet_length(suspect) = 32)
+    constraint ingest_sessions_suspect_check check (octet_length(suspect) = 32),
+    constraint ingest_sessions_poison_check check (octet_length(poison) % 32 = 0)
 );
 
 comment on table iot.ingest_sessions is
@@ -44,8 +45,8 @@ comment on column iot.ingest_sessions.suspect is
     'SHA-256 of topic and payload of the message that was taken in alone and is not committed: if the process ends over '
     'it, the next claim moves it to poison.';
 comment on column iot.ingest_sessions.poison is
-    'SHA-256 of messages that ended a process, oldest first, 100 at most: such a message is dead-lettered unread, for a '
-    'day from poison_at on.';
+    'SHA-256 of topic and payload of messages that ended a process, oldest first, 32 bytes each, 100 at most: such a '
+    'message is dead-lettered unread, for a day from poison_at on.';
 comment on column iot.ingest_sessions.poison_at is 'When the newest entry of poison was added.';
 comment on column iot.ingest_sessions.host is 'Where the process that claimed it runs.';
 comment on column iot.ingest_sessions.process_id is 'Process id of that process, on that host.';

@@ -110,9 +110,12 @@ PERMITTED = {
     "operate.reconcile_sql.SESSIONS": "wo",
     "operate.reconcile_sql.ROWS": "wo",
     # the worker's transactions
-    "write.copy._INSERT_STAGED": "wo",  # the operator's: replay
-    "write.copy._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own
-    "write.copy._FIND_CONFLICTS": "wor",
+    "write.staged._INSERT_STAGED": "wo",  # the operator's: replay
+    "write.staged._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own
+    "write.staged._CREATE_ROW_BY_ROW": "worm",  # temporary, with the rights of who calls it
+    "write.staged._FIND_CONFLICTS": "wor",
+    "write.journal._SUSPECT": "w",
+    "write.journal._TAKE_LEAVE": "w",
     "write.journal._CLAIM": "w",
     "write.journal._RECORD": "w",
     "write.journal._FORGET": "w",
@@ -248,7 +251,7 @@ async def may_execute(admin: asyncpg.Connection[asyncpg.Record], role: str, stat
     try:
         await admin.execute(f"set local role {role}")
         if "pg_temp." in statement:
-            await admin.execute(constants("write.copy")["write.copy._CREATE_STAGED"])
+            await admin.execute(constants("write.staged")["write.staged._CREATE_STAGED"])
         await admin.execute(f"explain (generic_plan) {statement}" if planned else statement)
     except asyncpg.InsufficientPrivilegeError:
         return False

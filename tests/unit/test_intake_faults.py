@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.intake import Intake
-from ingest.model import Decoded, Delivery, Rejection, Resolved
+from ingest.model import Decoded, Delivery, Gateway, Rejection, Resolved, Scope
 from ingest.resolve import Resolver
 from tests.batches import NOW_US
 from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_catalog
@@ -72,6 +72,9 @@ def test_a_bug_that_even_the_topic_shows() -> None:
     class Worse(Resolver):
         def resolve(self, decoded: Decoded) -> Resolved:
             raise RecursionError(len(decoded.readings))
+
+        def gateway_of(self, scope: Scope | None) -> Gateway:
+            raise RecursionError(scope)
 
     (letter,) = Hearing(Worse).batch(Delivery(TOPIC, b"1", 2, 1)).dead_letters({})
     assert letter.tenant_id is None
