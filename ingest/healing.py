@@ -135,6 +135,8 @@ class Healer:
                     null=total.null,
                     rejected=total.still.total(),
                 )
+            for fault, count in total.faults.items():
+                log.error("worker_fault", fault=fault, dead_letters=count)
 
     def _learn(self, names: list[str]) -> bool:
         """Add *names*, as far as the bound allows; give whether it did."""

@@ -175,7 +175,7 @@ class Intake:
                 return
             resolved = self.resolver.resolve(decoded)
         except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
-            fault = _place_of(error)
+            fault = place_of(error)
             if self._on_fault is not None:
                 self._on_fault(fault, error)
             self._reject(batch, delivery, receipt_us, "worker_fault", fault)
@@ -205,7 +205,7 @@ class Intake:
         batch.add(delivery, receipt_us, (), [rejection], gateway.tenant_id, gateway=gateway)
 
 
-def _place_of(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """Give the kind of *error* and where it was raised; not its text, which may hold a payload."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file = "/".join(PurePath(frame.filename).parts[-2:])

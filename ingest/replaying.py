@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.decode import IGNORED
+from ingest.intake import place_of
 from ingest.model import Rejection
 from ingest.storable import storable
 from ingest.write.replay import LookedAt
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 def look_again(decoder: Decoder, resolver: Resolver, letter: StoredLetter) -> LookedAt:
     """Give the rows and rejections of the fields that *letter* lost; of its other fields nothing.
 
-    A topic ignored by rule by now leaves neither. Never raises for what the message holds.
+    A topic ignored by rule by now leaves neither. Never raises: a bug of ours leaves the letter as it is.
     """
-    decoded = decoder.decode(letter.topic, letter.payload, letter.receipt_us)
-    if decoded is IGNORED:
-        return LookedAt(ignored=True)
-    resolved = resolver.resolve(decoded)
+    try:
+        decoded = decoder.decode(letter.topic, letter.payload, letter.receipt_us)
+        if decoded is IGNORED:
+            return LookedAt(ignored=True)
+        resolved = resolver.resolve(decoded)
+    except Exception as error:  # noqa: BLE001 - as at receipt: the other letters go on
+        return LookedAt(rejections=letter.rejections, fault=place_of(error))
     rejections = decoded.rejections + resolved.rejections
     lost = lost_fields(letter)
     if lost is None:

@@ -76,6 +76,8 @@ def _print(report: ReplayReport) -> None:
             print_line(f"{count:>12} {text}")
     if replayed.still:
         print_table(("reason", "readings"), replayed.still.most_common(), empty="")
+    for fault, count in replayed.faults.most_common():
+        remark(f"{count} dead letters are left as they are, for a bug of ours: {fault}")
     if replayed.hours_noted and not report.dry_run:
         remark(
             "readings of hours that are over were stored: the job recompute_late_buckets computes their "

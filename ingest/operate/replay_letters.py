@@ -86,6 +86,7 @@ class ReplayReport:
                 "rejected": replayed.still.total(),
             },
             "rejected": dict(replayed.still.most_common()),
+            "faults": dict(replayed.faults.most_common()),
             "hours_noted": replayed.hours_noted,
         }
 
@@ -178,5 +179,6 @@ async def _logged(settings: Settings, report: ReplayReport) -> AsyncIterator[Non
             tally.failed = replayed.still.total()
             tally.skipped = replayed.duplicate + replayed.null
             tally.faults += [f"{reason}: {count} readings" for reason, count in replayed.still.most_common()]
+            tally.faults += [f"{fault}: {count} messages" for fault, count in replayed.faults.most_common()]
             if report.cut:
                 tally.faults.append(f"{report.cut} messages were cut at receipt")

@@ -69,6 +69,8 @@ class LookedAt(NamedTuple):
     ignored: bool = False
     """By rule, by now: the letter goes, and nothing of it comes."""
     tenant_id: UUID | None = None
+    fault: str | None = None
+    """A bug of ours, by its kind and place: the letter stays as it is."""
 
 
 LookAgain: TypeAlias = "Callable[[StoredLetter], LookedAt]"
@@ -89,6 +91,8 @@ class Replayed:
     null: int = 0
     still: Counter[Reason] = field(default_factory=Counter)
     """Readings that stay rejected, by the reason of now."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Letters left as they are, by the bug of ours that they show."""
     hours_noted: int = 0
     """Late hours, each of a greenhouse and type, noted to be computed again; one noted twice counts twice."""
 
@@ -106,6 +110,7 @@ class Replayed:
         self.duplicate += other.duplicate
         self.null += other.null
         self.still += other.still
+        self.faults += other.faults
         self.hours_noted += other.hours_noted
 
 
@@ -204,6 +209,7 @@ async def _settle(
         duplicate=len(inserted.duplicates),
         null=sum(each.nulls for _, each in looked),
         still=Counter(rejection.reason for each in left for rejection in each),
+        faults=Counter(each.fault for _, each in looked if each.fault is not None),
     )
     met = {*inserted.duplicates, *refused}
     new = [row for number, row in enumerate(rows) if number not in met]
@@ -226,6 +232,8 @@ async def _write_down(
     gone: list[int] = []
     shortened: list[tuple[Any, ...]] = []
     for (letter, now), rejections in zip(looked, left, strict=True):
+        if now.fault is not None:
+            continue
         if not rejections:
             gone.append(letter.dead_letter_id)
             continue

@@ -17,7 +17,7 @@ from ingest.operate.reconcile_judge import judge
 from ingest.write import Batch, Counts, letters
 from ingest.write.copy import copy_straight, pack
 from ingest.write.late import LATE_AFTER_US
-from ingest.write.replay import replay
+from ingest.write.replay import LookedAt, replay
 from tests.batches import NOW_US, WriterUnderTest, counters_of, row, stored
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.letters import LABEL, MAP_TOPIC, left, letter, replay_all, store, under
@@ -168,6 +168,27 @@ async def test_old_letters_land_at_their_time_and_are_noted_late(iot: asyncpg.Co
     assert await stored(iot) == [(old_us - NOW_US, 1.0), (old_us + 1 - NOW_US, 2.0), (-LATE_AFTER_US, 3.0)]
     notes = await iot.fetch("select greenhouse_id, sensor_type_id, rows from iot.ingest_late_buckets")
     assert [tuple(note) for note in notes] == [(SARA_01, 11, 2)]
+
+
+async def test_a_bug_of_ours_costs_no_letter(iot: asyncpg.Connection) -> None:
+    await store(
+        iot,
+        letter({"BOMBA": 1}, ("BOMBA", "inactive")),
+        letter(
+            {"BOMBA": 2}, ("BOMBA", "inactive"), ("X", "bad_value"), receipt_us=NOW_US + 1, missing=[LABEL]
+        ),
+    )
+    fault = "KeyError at decode/labels.py:1, in read_labels"
+
+    def look(one: letters.StoredLetter) -> LookedAt:
+        return LookedAt(rejections=one.rejections, fault=fault) if len(one.rejections) > 1 else good(one)
+
+    good = under(LABELLED)
+    before = await iot.fetch("select *, xmin from iot.ingest_dead_letters where missing is not null")
+    replayed = await replay_all(iot, look)
+    assert (replayed.settled, replayed.written) == (1, 1)
+    assert (replayed.faults, replayed.still) == ({fault: 1}, {"inactive": 1, "bad_value": 1})
+    assert await iot.fetch("select *, xmin from iot.ingest_dead_letters") == before
 
 
 async def test_what_was_cut_is_passed_over(iot: asyncpg.Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ingest.decode import Decoder, Routes
@@ -19,7 +19,8 @@ from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_ca
 from tests.unit.examples import default_decoder
 
 if TYPE_CHECKING:
-    from ingest.model import Reason
+    from ingest.decode import Ignored
+    from ingest.model import Decoded, Reason
     from ingest.resolve import Catalog
     from ingest.write.replay import LookedAt
 
@@ -145,6 +146,27 @@ def test_a_topic_ignored_by_now_leaves_nothing() -> None:
     assert looked.ignored
     assert not looked.rows
     assert not looked.rejections
+
+
+class BrokenDecoder(Decoder):
+    """A Decoder with a bug that one payload shows."""
+
+    def decode(self, topic: str, payload: bytes, receipt_us: int, **judged: Any) -> Decoded | Ignored:  # noqa: ANN401 (as it is)
+        if b"SHOWS" in payload:
+            raise KeyError("what the payload holds")
+        return super().decode(topic, payload, receipt_us, **judged)
+
+
+def test_a_bug_of_ours_leaves_the_letter_as_it_is() -> None:
+    routes = [RouteSettings(topic="GREENHOUSE/{tenant}/{greenhouse_code}", format="labels")]
+    decoder = BrokenDecoder(Routes(routes, ()), DecodeSettings())
+    one = letter("GREENHOUSE/SARA/01", {"SHOWS": 1}, ("SHOWS", "inactive"), count=9)
+    looked = again(one, decoder=decoder)
+    assert looked.rejections == one.rejections
+    assert looked.fault is not None
+    assert looked.fault.startswith("KeyError at unit/test_replaying.py:")
+    assert "payload holds" not in looked.fault
+    assert again(letter("GREENHOUSE/SARA/01", {"A": 1}, ("A", "inactive")), decoder=decoder).fault is None
 
 
 def test_a_tenant_known_by_now_is_told() -> None:
