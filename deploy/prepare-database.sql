@@ -45,9 +45,11 @@ begin
             execute format('grant connect on database %I to %I', current_database(), v_role);
         end if;
     end loop;
-    if v_schema = 'iot' and not has_database_privilege('greenhouse_worker', current_database(), 'temporary') then
-        execute format('grant temporary on database %I to greenhouse_worker', current_database());
-    end if;
+    foreach v_role in array array['greenhouse_worker', 'greenhouse_operator'] loop
+        if v_schema = 'iot' and not has_database_privilege(v_role, current_database(), 'temporary') then
+            execute format('grant temporary on database %I to %I', current_database(), v_role);
+        end if;
+    end loop;
     for v_member in
         select *
         from (

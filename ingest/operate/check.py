@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
-from ingest.migrate import Database, status
+from ingest.migrate import Database, schema_folder, status
 from ingest.operate.exchange import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
@@ -37,25 +38,16 @@ _OF_ONE_DATABASE: Final = (
     "timeseries privileges",
 )
 """What would ask for the wrong remedy where the DSNs are exchanged."""
+_GRANT: Final = re.compile(
+    r"grant greenhouse_worker (select|insert|update|delete) on (iot\.(?!schema_history)\w+)(?:\.(\w+))?",
+    re.ASCII,
+)
 _MISSING_PRIVILEGES: Final = """
-select each.privilege || ' on ' || needed.relation as privilege
-from (
-    values
-        ('iot.sensor_readings', 'select, insert'),
-        ('iot.ingest_dead_letters', 'select, insert, update, delete'),
-        ('iot.ingest_sessions', 'select, insert, update'),
-        ('iot.ingest_counters', 'select, insert, update'),
-        ('iot.ingest_gateway_hours', 'select, insert, update'),
-        ('iot.ingest_written_hours', 'select, insert, update'),
-        ('iot.ingest_late_buckets', 'select, insert, update'),
-        ('iot.units', 'select, insert, update'),
-        ('iot.sensor_types', 'select, insert, update'),
-        ('iot.sensor_intervals', 'select, insert, update, delete')
-) as needed (relation, privileges)
-cross join string_to_table(needed.privileges, ', ') as each (privilege)
-where not case each.privilege
-    when 'delete' then has_table_privilege(needed.relation, each.privilege)
-    else has_any_column_privilege(needed.relation, each.privilege)
+select concat(g.privilege, ' on ', g.relation, '.' || g.attribute) as privilege
+from unnest($1::text[], $2::text[], $3::text[]) as g (privilege, relation, attribute)
+where not case
+    when g.attribute is null then has_table_privilege(g.relation, g.privilege)
+    else has_column_privilege(g.relation, g.attribute, g.privilege)
 end
 union all
 select 'temporary on the database'
@@ -204,8 +196,15 @@ async def _catalog(settings: Settings) -> str:
 
 
 async def _privileges(settings: Settings) -> str:
+    """Ask for each privilege that the migrations grant the worker; the history has a check of its own."""
+    snapshot = schema_folder(Database.TIMESERIES).parent / "verify" / "timeseries.txt"
+    lines = snapshot.read_text(encoding="utf-8").splitlines()
+    grants = [grant.groups() for line in lines if (grant := _GRANT.fullmatch(line))]
     async with _connected(settings.dsn("timeseries")) as connection:
-        missing = [row["privilege"] for row in await connection.fetch(_MISSING_PRIVILEGES)]
+        rows = await connection.fetch(
+            _MISSING_PRIVILEGES, *(list(column) for column in zip(*grants, strict=True))
+        )
+        missing = [row["privilege"] for row in rows]
     if missing:
         raise DatabaseFault(
             f"this login lacks {', '.join(missing)}: grant it greenhouse_worker, see docs/database-logins.md"

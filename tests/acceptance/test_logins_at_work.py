@@ -81,6 +81,11 @@ ROUTINE_RIGHTS = """
         and has_schema_privilege(n.oid, 'usage')
         and has_function_privilege(p.oid, 'execute')
 """
+DATABASE_RIGHTS = """
+    select p.privilege
+    from unnest(array['create', 'connect', 'temporary']) as p (privilege)
+    where has_database_privilege(current_database(), p.privilege)
+"""
 MORE_THAN_IT_NEEDS = """
     select r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls
         or has_database_privilege(current_database(), 'create')
@@ -273,6 +278,10 @@ async def test_a_login_may_do_what_its_role_may_and_nothing_else(
         rights = await installation.fetch(database, TABLE_RIGHTS, role)
         rights += await installation.fetch(database, COLUMN_RIGHTS, role)
         assert {row[0] for row in rights} == granted
+        rights = await installation.fetch(database, DATABASE_RIGHTS, role)
+        assert [row[0] for row in rights] == [
+            "connect", *(["temporary"] if database is Database.TIMESERIES else [])
+        ]  # fmt: skip
         assert [tuple(row) for row in await installation.fetch(database, MORE_THAN_IT_NEEDS, role)] == [
             (False,)
         ]
