@@ -112,7 +112,6 @@ PERMITTED = {
     # the worker's transactions
     "write.staged._INSERT_STAGED": "wo",  # the operator's: replay
     "write.staged._REPLACE_STAGED": "",  # write.conflicting_value = "replace" needs a grant of its own
-    "write.staged._CREATE_ROW_BY_ROW": "worm",  # temporary, with the rights of who calls it
     "write.staged._FIND_CONFLICTS": "wor",
     "write.journal._SUSPECT": "w",
     "write.journal._TAKE_LEAVE": "w",
@@ -125,6 +124,12 @@ PERMITTED = {
     "write.mirrors._SENSOR_TYPES": "w",
     "write.mirrors._INTERVALS": "w",
     "write.mirrors._FORGET_INTERVALS": "w",
+    # what it finds wrong with the data
+    "write.quality_log._WRITE": "w",
+    "write.quality_log._OPEN_GAPS": "wor",
+    "write.quality_log._END_GAPS": "wo",
+    "write.quality_log._NAMES": "wor",
+    "write.quality_log._END_NAMES": "wo",
     # COPY
     "write.copy: copy sensor_readings": "wo",
     "write.deadletters: copy ingest_dead_letters": "w",
