@@ -77,8 +77,6 @@ PERMITTED = {
     "operate.catalog_rows.NOTE_UNMAPPED_NAMES_SQL": "o",
     "operate.bulk_operations.BEGIN_SQL": "wo",
     "operate.bulk_operations.END_SQL": "wo",
-    # `ingest check`: asks for the privileges of whoever asks
-    "operate.check._MISSING_PRIVILEGES": "worm",
     # `ingest dead-letters`
     "operate.dead_letters._LIST_SQL": "wo",
     "operate.dead_letters._SHOW": "wo",
