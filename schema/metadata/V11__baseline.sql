@@ -67,7 +67,8 @@ comment on column metadata.greenhouses.greenhouse_code is
     'Short code used in topics and labels (01, A1); unique within the tenant.';
 comment on column metadata.greenhouses.mqtt_topic is
     'Topic the gateway is configured to publish to; information only.';
-comment on column metadata.greenhouses.timezone is 'IANA name of its local time, for showing times; the summaries'' days are UTC.';
+comment on column metadata.greenhouses.timezone is
+    'IANA name of its local time, for showing times; the summaries'' days are UTC.';
 comment on column metadata.greenhouses.is_active is 'False: its readings are rejected as inactive.';
 comment on column metadata.greenhouses.created_at is 'When the row was made.';
 comment on column metadata.greenhouses.updated_at is 'When the row was last changed; set by the writer.';
