@@ -9,7 +9,7 @@
 --
 --   ingest_migrator  in greenhouse_migrator, which owns the schema; owns what it makes there
 --   ingest_worker    in greenhouse_worker: `ingest run`, `ingest check`
---   ingest_operator  in greenhouse_operator: `ingest catalog`, `ingest dead-letters`
+--   ingest_operator  in greenhouse_operator: `ingest catalog`, `ingest dead-letters`, `ingest reconcile`
 --
 -- What is in the schema already and belongs to a superuser is handed over to ingest_migrator, jobs included; what
 -- belongs to somebody else stays theirs, and is named. More in docs/database-logins.md.

@@ -311,21 +311,27 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
 ) -> None:
     import_catalog(ingest, installation)
     environment = installation.environment("operator")
-    await installation.fetch(Database.TIMESERIES, """
+    await installation.fetch(Database.TIMESERIES, f"""
         insert into iot.ingest_dead_letters
             (received_at, client_id, topic, payload, payload_bytes, rejected, reasons, rejected_count)
-        values (now(), 'w', 'GREENHOUSE/SARA', '{', 1,
-            '[{"field": null, "reason": "bad_payload", "detail": ""}]', '{bad_payload}', 1)
+        select now(), 'w', '{TOPIC}', payload, octet_length(payload), rejected, '{{unknown_tenant}}', 1
+        from (values
+            ('{{"TEMP_01": 20.5}}'::bytea, '[{{"field": "TEMP_01", "reason": "unknown_tenant", "detail": ""}}]'::jsonb)
+        ) as letter (payload, rejected)
     """)  # fmt: skip
     for command in (
         ("catalog", "list", "sensors"),
         ("catalog", "add", "tenant", "--name", "Hortamed", "--prefix", "HORTAMED"),
         ("dead-letters", "list"),
         ("dead-letters", "show", "1"),
+        ("dead-letters", "replay"),
+        ("dead-letters", "purge", "--all", "--yes"),
+        ("reconcile",),
         ("schema", "status", "--database", "metadata"),
     ):
         done = ingest(*command, environment=environment)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, (command, done.stderr, done.stdout)
+    assert await installation.fetchval("select count(*) from iot.sensor_readings where value = 20.5") == 1
     refused = ingest("schema", "undo", "--database", "metadata", environment=environment)
     assert refused.returncode == 1
     assert "docs/database-logins.md" in refused.stderr
