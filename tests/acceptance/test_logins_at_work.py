@@ -316,7 +316,10 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
             (received_at, client_id, topic, payload, payload_bytes, rejected, reasons, rejected_count)
         select now(), 'w', '{TOPIC}', payload, octet_length(payload), rejected, '{{unknown_tenant}}', 1
         from (values
-            ('{{"TEMP_01": 20.5}}'::bytea, '[{{"field": "TEMP_01", "reason": "unknown_tenant", "detail": ""}}]'::jsonb)
+            (
+                '{{"TEMP_01": 20.5}}'::bytea,
+                '[{{"field": "TEMP_01", "reason": "unknown_tenant", "detail": ""}}]'::jsonb
+            )
         ) as letter (payload, rejected)
     """)  # fmt: skip
     for command in (
