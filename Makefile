@@ -3,7 +3,7 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native chaos fuzz lint bench bench-storage schema-docs lock clean
+.PHONY: help demo test test-native chaos soak-memory fuzz lint bench bench-storage schema-docs lock clean
 VENV := .venv
 ARGS ?=
 SECONDS ?= 60
@@ -35,7 +35,12 @@ chaos: ## worker, broker, database and network broken at random, then a count (S
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m tests.acceptance.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-fuzz: ## the property tests of parsers and ledgers, a hundred times longer than in `make test`
+soak-memory: ## the worker's memory at full rate, the database down for half of the time (SECONDS=600)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m tests.acceptance.soak_memory --seconds $(SECONDS)
+
+fuzz: ## the property tests of parsers and ledgers, with twenty times the examples of `make test`
 	@sh requirements/set-up.sh dev
 	@HYPOTHESIS_PROFILE=long $(VENV)/bin/python -m pytest -m hypothesis --timeout 0 \
 		--numprocesses 3 --dist load tests/unit $(ARGS)

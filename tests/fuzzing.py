@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from hypothesis import HealthCheck, settings
 
-PROFILES: Final[dict[str, int]] = {"suite": 1, "long": 100}
+PROFILES: Final[dict[str, int]] = {"suite": 1, "long": 20}
 """By how much each multiplies the examples of a test."""
 _PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "suite")
 

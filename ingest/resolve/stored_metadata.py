@@ -25,7 +25,8 @@ class UnstorableMetadata(ValueError):
 def stored_metadata(metadata: Mapping[str, Any]) -> bytes:
     """Encode *metadata* as UTF-8 JSON that jsonb accepts; raise UnstorableMetadata if there is none."""
     try:
-        text = orjson.dumps(metadata)
+        # A copy: orjson 3.13 leaves 4 KiB behind every bytes it gives, and rows wait by the ten thousand.
+        text = b"%b" % orjson.dumps(metadata)
     except TypeError:  # orjson's JSONEncodeError: integers over 64 bit, surrogates, too deep
         text = _standard_library(metadata)
     # orjson writes NUL as the escape \u0000 and NaN as null: only a text that holds one is looked through.
