@@ -1,10 +1,11 @@
 """Where readings lack: the pauses of each sensor, against how often it should publish.
 
 A sensor's interval is the expected one it is registered with (iot.sensor_intervals), else the median of its
-own pauses in the range. A pause of more than GAP_FACTOR intervals is a gap, also before the first reading
-of the range and after the last. What nobody registered an interval for and sent nothing at all is not known
-here. `judged` is pure; times come as plain numbers, since sorting and subtracting them here takes a quarter
-of what the window functions for it take on the server (measured: 0.3 and 1.3 s for 432 000 readings).
+own pauses in the range, those of a second at least. A pause of more than GAP_FACTOR intervals is a gap, also
+before the first reading of the range and after the last. What nobody registered an interval for and sent
+nothing at all is not known here. `judged` is pure; times come as plain numbers, since sorting and subtracting
+them here takes a quarter of what the window functions for it take on the server (measured: 0.3 and 1.3 s for
+432 000 readings).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ GAP_FACTOR: Final = 2.0
 ON_ITS_WAY_S: Final = 60.0
 """What the newest reading may take to arrive, beyond that, before its sensor counts as silent."""
 NAMED_GAPS: Final = 3
+_BURST_US: Final = 1_000_000
 _SLICE: Final = timedelta(days=1)
 """Of one greenhouse's readings: 25 sensors at one in 5 s are 432 000 a day, 14 MB while they are read."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,9 +116,10 @@ def judged(
     since_us, until_us = _microseconds(since), _microseconds(until)
     between_us = list(map(sub, times_us[1:], times_us))
     interval_s = expected_s
-    if interval_s is None and between_us:
-        interval_s = sorted(between_us)[(len(between_us) - 1) // 2] / 1e6
-    if not interval_s:  # or 0: most of its readings came in pairs of one time, which no interval is
+    # What comes within a second came in one burst, and tells no interval.
+    if interval_s is None and (own_us := sorted(each for each in between_us if each >= _BURST_US)):
+        interval_s = own_us[(len(own_us) - 1) // 2] / 1e6
+    if interval_s is None:
         return Pauses(None, len(times_us), None, 0, (), None)
     limit_us = interval_s * GAP_FACTOR * 1e6
     edges_us = [since_us, *times_us, until_us]

@@ -98,9 +98,10 @@ begin
                 avg(m.value) as avg_value,
                 min(m.value) as min_value,
                 max(m.value) as max_value,
+                -- What comes within a second came in one burst, and tells no interval.
                 percentile_disc(0.5) within group (
                     order by date_part('epoch', m.time - m.previous)
-                ) as observed_interval_s,
+                ) filter (where m.time - m.previous >= interval '1 second') as observed_interval_s,
                 array_agg(date_part('epoch', m.time - coalesce(m.previous, day))) as pauses_s
             from measured as m
             group by 1, 2, 3, 4
