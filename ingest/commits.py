@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
-    from ingest.write import Claim
+    from ingest.write import Claim, Division
 
 _PROGRESS_INTERVAL_S: Final = 10.0
 _UNREAD_S: Final = 86_400.0
@@ -281,6 +281,9 @@ class Committer:
                 lag_s = None if hour.least_lag_us is None else hour.least_lag_us / 1e6
                 self.skews.note(gateway, lag_s, hour.clock_faults["unset"], now_s)
         self._on_committed(batch, outcome)
+        self._metrics.dead_letters(kept=len(outcome.letters.kept), counted=outcome.letters.counted)
+        if outcome.letters.counted:
+            self._tell_overflow(outcome.letters)
         result: BatchResult = "staged" if outcome.staged else "straight"
         self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(
@@ -342,6 +345,18 @@ class Committer:
                 error=str(fault),
                 retry_in_s=round(wait_s, 2),
                 in_flight=self.in_flight,
+                repeats=held_back,
+            )
+
+    def _tell_overflow(self, letters: Division) -> None:
+        if (held_back := self._repeats.admit("dead_letters_only_counted", time.monotonic())) is not None:
+            reasons = sorted({counted.reason for counted in letters.messages})
+            action = "see `ingest dead-letters list`; write.dead_letters_per_topic_per_hour is the budget"
+            log.warning(
+                "dead_letters_only_counted",
+                messages=letters.counted,
+                reasons=reasons,
+                action=action,
                 repeats=held_back,
             )
 

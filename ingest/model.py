@@ -162,6 +162,20 @@ class Rejection(NamedTuple):
     detail: str
 
 
+DETAILED_REJECTIONS = 100
+"""Of one message, so many rejections are kept with field and detail; the others count by reason."""
+
+_FURTHER: dict[Reason, Rejection] = {reason: Rejection("", reason, "") for reason in REASONS}
+
+
+def further(reason: Reason) -> Rejection:
+    """Give the one Rejection that stands for each of a message beyond DETAILED_REJECTIONS.
+
+    A payload of 20 KB can hold 10 000 readings: telling each what is wrong took 30 ms.
+    """
+    return _FURTHER[reason]
+
+
 @dataclass(slots=True)
 class Decoded:
     """One message after decode. Ledger: readings + rejections + nulls = decoded."""

@@ -111,6 +111,8 @@ class WriteSettings(_Table):
     max_buffered_rows: int = Field(default=100_000, ge=1, le=100_000_000)
     max_buffered_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
     conflicting_value: Literal["dead_letter", "keep_first", "replace"] = "dead_letter"
+    dead_letters_per_topic_per_hour: int = Field(default=1_200, ge=1, le=1_000_000)
+    """Past it they are counted and sampled; a tenant has ten times as many for all its topics."""
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     commit_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     retry_min_s: float = Field(default=0.1, gt=0, le=3600)

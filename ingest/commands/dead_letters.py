@@ -8,7 +8,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ingest.commands.report import print_json, print_line, print_table
-from ingest.operate.dead_letters import list_dead_letters, show_dead_letter
+from ingest.operate.dead_letters import count_overflow, list_dead_letters, show_dead_letter
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,21 +23,21 @@ HEX_BYTES_A_LINE = 32
 def list_newest(invocation: Invocation, options: LetterOptions, *, limit: int, as_json: bool) -> int:
     """Print the newest *limit* dead letters that fit."""
     settings = options.settings(invocation, "timeseries")
+    dsn = settings.dsn("timeseries")
 
-    async def work() -> list[DeadLetterLine]:
+    async def work() -> tuple[list[DeadLetterLine], int]:
+        wanted = await options.settled(settings)
         # One more than asked for tells whether there are more.
-        return await list_dead_letters(
-            settings.dsn("timeseries"), await options.settled(settings), limit=limit + 1
-        )
+        return await list_dead_letters(dsn, wanted, limit=limit + 1), await count_overflow(dsn, wanted)
 
-    found = asyncio.run(work())
+    found, only_counted = asyncio.run(work())
     lines, more = found[:limit], len(found) > limit
     if as_json:
         letters = [
             asdict(line) | {"received_at": _iso(line.received_at), "tenant_id": _text(line.tenant_id)}
             for line in lines
         ]
-        print_json({"dead_letters": letters, "more": more})
+        print_json({"dead_letters": letters, "more": more, "readings_only_counted": only_counted})
         return 0
     rows = [
         (
@@ -55,6 +55,8 @@ def list_newest(invocation: Invocation, options: LetterOptions, *, limit: int, a
     print_table(columns, rows, empty="no dead letters fit")
     if more:
         print_line(f"more than {limit} fit: narrow them down, or raise --limit")
+    if only_counted:
+        print_line(f"{only_counted} more rejected readings were past a budget and only counted")
     return 0
 
 

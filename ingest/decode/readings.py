@@ -154,7 +154,7 @@ def _read(
 ) -> Reading | Rejection | None:
     """Read *item*, a JSON object or a bare value; None for a null. Keys not looked up here are not read."""
     if type(item) is not dict:
-        item = {"value": item}
+        return _read_bare(item, field, topic_type, default_time_us)
     value = item.get("value", _MISSING)
     if value is None:
         return None
@@ -191,6 +191,18 @@ def _read(
             ),
         )
     return _refusal(field, time_us=time_us, value=value, sensor=sensor, sensor_type=sensor_type, unit=unit)
+
+
+def _read_bare(
+    value: object, field: str, topic_type: str | None, time_us: int | TimeFault
+) -> Reading | Rejection | None:
+    """Read a bare value, half as costly as an object: 20 KB of zeros are 10 000 readings."""
+    number = parse_value(value)
+    if number is None:
+        return None
+    if isinstance(time_us, int) and type(number) is float:
+        return tuple.__new__(Reading, (field, None, topic_type, None, number, time_us, None))
+    return _refusal(field, time_us=time_us, value=number, sensor=None, sensor_type=None, unit=None)
 
 
 def _refusal(

@@ -101,6 +101,16 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "A name was registered long after its gateway began to send.",
     ),
     MetricDef(
+        "ingest_dead_letters_total",
+        "counter",
+        "messages",
+        "Messages that lost readings: kept as dead letters, or only counted because a budget was used up.",
+        "counted: a gateway sends more bad messages than write.dead_letters_per_topic_per_hour; "
+        "`ingest dead-letters list` says how many.",
+        "outcome",
+        ("kept", "counted"),
+    ),
+    MetricDef(
         "ingest_batches_total",
         "counter",
         "batches",
@@ -279,6 +289,10 @@ class Metrics:
         """Add issues written, by kind."""
         for kind, count in counts.items():
             self._counters["ingest_quality_issues_total"].labels(kind=kind).inc(count)
+
+    def dead_letters(self, *, kept: int = 0, counted: int = 0) -> None:
+        """Add messages that lost readings, by whether they were kept."""
+        self._add("ingest_dead_letters_total", kept=kept, counted=counted)
 
     def batch(self, result: BatchResult, *, rows: int = 0, commit_s: float = 0.0, at_s: float = 0.0) -> None:
         """Count one attempt at a batch; the rest (*at_s*: s since 1970 UTC) belongs to committed ones."""

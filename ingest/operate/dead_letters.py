@@ -44,6 +44,18 @@ _LIST = """
 _NEWEST_FIRST = "order by received_at desc, dead_letter_id desc limit $8"
 _LIST_SQL = _LIST + CONDITIONS + _NEWEST_FIRST
 
+_ONLY_COUNTED = """
+    select coalesce(sum(readings), 0)
+    from iot.ingest_dead_letter_overflow
+    where ($1::text[] is null or reason = any ($1))
+      and ($2::text is null or topic = left($2, 200))
+      and ($3::text is null or topic ~ $3)
+      and ($4::timestamptz is null or hour >= date_trunc('hour', $4))
+      and ($5::timestamptz is null or hour < $5)
+      and ($6::uuid is null or tenant_id = $6)
+      and $7::bigint[] is null
+"""
+
 _SHOW = """
     select
         dead_letter_id,
@@ -104,6 +116,15 @@ async def list_dead_letters(dsn: str, wanted: LetterFilter, *, limit: int) -> li
     async with _connected(dsn) as connection:
         records = await connection.fetch(_LIST_SQL, *wanted.arguments(), limit)
     return [DeadLetterLine(**dict(record)) for record in records]
+
+
+async def count_overflow(dsn: str, wanted: LetterFilter) -> int:
+    """Count the rejected readings past a budget, of which nothing else is kept; by whole hours.
+
+    Under a topic, without those that have no count by topic. Raises as `list_dead_letters` does.
+    """
+    async with _connected(dsn) as connection:
+        return int(await connection.fetchval(_ONLY_COUNTED, *wanted.arguments()))
 
 
 async def show_dead_letter(dsn: str, dead_letter_id: int) -> DeadLetterMessage:

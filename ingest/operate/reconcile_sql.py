@@ -91,14 +91,29 @@ TOTALS: Final = """
 """
 
 # A replay may find more wrong with a message than was known at receipt, when all of it counted as one.
+# What is past a budget was only counted: its readings exactly, its messages under each of their reasons.
 DEAD_LETTERS: Final = """
     select
         gateway,
-        count(*) as messages,
-        sum(case when replayed_at is null then rejected_count else 1 end)::bigint as readings
-    from iot.ingest_dead_letters
-    where received_at >= $1
-        and received_at < $2
+        sum(messages)::bigint as messages,
+        sum(readings)::bigint as readings
+    from (
+        select
+            gateway,
+            1 as messages,
+            case when replayed_at is null then rejected_count else 1 end as readings
+        from iot.ingest_dead_letters
+        where received_at >= $1
+            and received_at < $2
+        union all
+        select
+            gateway,
+            0,
+            readings
+        from iot.ingest_dead_letter_overflow
+        where hour >= $1
+            and hour < $2
+    ) as rejected
     group by gateway
 """
 

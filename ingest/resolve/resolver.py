@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from ingest.model import (
+    DETAILED_REJECTIONS,
     UNPLACED,
     Decoded,
     Gateway,
@@ -20,6 +21,7 @@ from ingest.model import (
     Row,
     Scope,
     Series,
+    further,
 )
 from ingest.resolve.names import quoted
 from ingest.resolve.places import Place, Refused, gateway_of, place_of
@@ -41,6 +43,7 @@ CACHED_NAME_CHARS = 400
 """Longer names are resolved each time: a cache of payload-sized keys would have no bound in bytes."""
 
 _NOTHING: frozenset[str] = frozenset()
+_FURTHER_COLLISION = further("key_collision")
 _new = tuple.__new__
 """`_new(Row, (...))` makes a Row without its generated `__new__`: 0.15 µs, not 0.39 (CPython 3.11)."""
 
@@ -127,7 +130,11 @@ class Resolver:
             if taken is not None:
                 key = (time_us, slot)
                 if key in taken:
-                    rejections.append(_collision(reading, series))
+                    rejections.append(
+                        _collision(reading, series)
+                        if len(rejections) < DETAILED_REJECTIONS
+                        else _FURTHER_COLLISION
+                    )
                     continue
                 taken.add(key)
             rows.append(_new(Row, (series, time_us, value, stored, field)))

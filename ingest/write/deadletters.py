@@ -1,18 +1,20 @@
 """Dead letters: the messages that lost a field, stored in the transaction of their good rows.
 
-One row a message. A payload over the limit keeps its first 4 KiB, its length and its SHA-256.
+One row a message. A payload over the limit keeps its first 4 KiB, its length and its SHA-256; of many
+rejections the first hundred are listed, and the others counted by reason.
 Text is made fit for PostgreSQL here (no NUL, no lone surrogate), so that a dead letter can never
 be refused for what it holds.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ingest.model import CutPayload
+from ingest.model import DETAILED_REJECTIONS, CutPayload
 from ingest.storable import storable
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _COLUMNS: Final = (
     "gateway",
     "rejected",
     "reasons",
+    "reason_counts",
     "rejected_count",
     "missing",
 )
@@ -80,15 +83,17 @@ def _record(client_id: str, letter: DeadLetter, max_payload_bytes: int) -> tuple
     )
 
 
-def what_is_rejected(rejections: Sequence[Rejection]) -> tuple[str, list[Reason], int]:
-    """Give the columns rejected (JSON text), reasons and rejected_count."""
+def what_is_rejected(rejections: Sequence[Rejection]) -> tuple[str, list[Reason], str | None, int]:
+    """Give the columns rejected (JSON text), reasons, reason_counts (JSON text) and rejected_count."""
     rejected = [
         {"field": storable(field), "reason": reason, "detail": storable(detail)}
-        for field, reason, detail in rejections
+        for field, reason, detail in rejections[:DETAILED_REJECTIONS]
     ]
+    counts = Counter(rejection.reason for rejection in rejections)
     return (
         orjson.dumps(rejected).decode(),
-        sorted({rejection.reason for rejection in rejections}),
+        sorted(counts),
+        None if len(rejected) == len(rejections) else orjson.dumps(counts).decode(),
         len(rejections),
     )
 

@@ -39,10 +39,10 @@ update iot.ingest_dead_letters
 set replayed_at = now(),
     rejected = $2,
     reasons = $3,
-    reason_counts = null,
-    rejected_count = $4,
-    missing = $5,
-    tenant_id = coalesce($6, tenant_id)
+    reason_counts = $4,
+    rejected_count = $5,
+    missing = $6,
+    tenant_id = coalesce($7, tenant_id)
 where dead_letter_id = $1
 """
 # The last statement of its transaction, in the order of the key: those who book do not wait in a circle.
@@ -237,14 +237,13 @@ async def _write_down(
         if not rejections:
             gone.append(letter.dead_letter_id)
             continue
-        columns = (*what_is_rejected(rejections), names_kept(now.missing))
-        before = (
-            *what_is_rejected(letter.rejections)[:2],
-            letter.rejected_count,
-            list(letter.missing) or None,
-        )
-        if columns != before:
-            shortened.append((letter.dead_letter_id, *columns, now.tenant_id))
+        rejected, reasons, reason_counts, count = what_is_rejected(rejections)
+        missing = names_kept(now.missing)
+        # Of a sample its reasons say nothing: equal samples of as many are taken for equal.
+        before = (what_is_rejected(letter.rejections)[0], letter.rejected_count, list(letter.missing) or None)
+        if (rejected, count, missing) != before:
+            columns = (rejected, reasons, reason_counts, count, missing, now.tenant_id)
+            shortened.append((letter.dead_letter_id, *columns))
     if shortened:
         await connection.executemany(_SHORTEN, shortened)
     if gone:

@@ -8,15 +8,16 @@ and it settles a COMMIT whose answer was lost by the batch id, not by writing ag
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
 
 import asyncpg
 
 from ingest.errors import DatabaseFault, Poison
-from ingest.write import deadletters, journal, late, mirrors
+from ingest.write import deadletters, journal, late, mirrors, overflow
 from ingest.write.attempts import Attempts
+from ingest.write.budget import Budget, Division
 from ingest.write.copy import copy_straight, pack
 from ingest.write.ledger import Booking, book
 from ingest.write.retry import translate, until_done
@@ -48,6 +49,8 @@ class Outcome:
     """Whether it took the temporary table: for duplicates, or for a row that was refused."""
     booking: Booking
     """Whose messages, readings and rows it had."""
+    letters: Division = field(default_factory=Division)
+    """The dead letters kept, and those only counted."""
 
 
 class Writer:
@@ -71,6 +74,7 @@ class Writer:
         self._settings = settings
         self._client_id = client_id
         self._max_payload_bytes = max_payload_bytes
+        self._budget = Budget(settings.dead_letters_per_topic_per_hour)
         self._on_retry = on_retry
         self._on_recovery = on_recovery
         self._connection: asyncpg.Connection | None = None
@@ -99,9 +103,11 @@ class Writer:
         """
         packed = pack(batch.rows)
         attempts = Attempts(len(batch), len(packed))
-        return await self._until_done(
+        outcome = await self._until_done(
             lambda: self._commit(batch, packed, pending, also, attempts), attempts.failed
         )
+        self._budget.spend(outcome.letters)
+        return outcome
 
     async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
         """Shorten the stored list to *pending* while nothing else is to be written.
@@ -298,11 +304,13 @@ class Writer:
                 )
                 if hours := late.late_hours(landed, batch.receipts_us[-1]):
                     await late.note(connection, hours)
-            letters = batch.dead_letters(refused)
-            if letters:
+            letters = self._budget.divide(batch.dead_letters(refused))
+            if letters.kept:
                 await deadletters.store(
-                    connection, self._client_id, letters, max_payload_bytes=self._max_payload_bytes
+                    connection, self._client_id, letters.kept, max_payload_bytes=self._max_payload_bytes
                 )
+            if letters.counted:
+                await overflow.add(connection, self._client_id, letters)
             counts = batch.counts(
                 written=inserted.written, duplicate=len(inserted.duplicates), refused=len(refused)
             )
@@ -313,7 +321,7 @@ class Writer:
             if not connection.is_closed():
                 await transaction.rollback()
             raise
-        outcome = Outcome(counts, refused, staged, booking)
+        outcome = Outcome(counts, refused, staged, booking, letters)
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None

@@ -66,12 +66,11 @@ create table iot.ingest_dead_letters (
     gateway text,
     rejected jsonb not null,
     reasons text[] not null,
-    reason_counts integer[],
+    reason_counts jsonb,
     rejected_count integer not null,
     missing text[],
     replayed_at timestamptz,
-    constraint ingest_dead_letters_pkey primary key (dead_letter_id),
-    constraint ingest_dead_letters_reason_counts_check check (cardinality(reason_counts) = cardinality(reasons))
+    constraint ingest_dead_letters_pkey primary key (dead_letter_id)
 );
 
 create index ingest_dead_letters_received_at_idx on iot.ingest_dead_letters (received_at);
@@ -105,7 +104,7 @@ comment on column iot.ingest_dead_letters.rejected is
 comment on column iot.ingest_dead_letters.reasons is
     'The distinct reasons of all its rejected readings, for searching.';
 comment on column iot.ingest_dead_letters.reason_counts is
-    'Readings rejected for each of reasons, in their order; only where rejected does not list them all.';
+    'Object of reason -> readings rejected for it; only where rejected does not list them all.';
 comment on column iot.ingest_dead_letters.rejected_count is
     'Readings rejected, all of them; more than the length of rejected where that is cut off.';
 comment on column iot.ingest_dead_letters.replayed_at is
@@ -117,11 +116,13 @@ comment on column iot.ingest_dead_letters.missing is
 create table iot.ingest_dead_letter_overflow (
     client_id text not null,
     hour timestamptz not null,
+    gateway text not null,
+    tenant_id uuid,
     topic text not null,
     reason text not null,
     messages bigint not null,
     readings bigint not null,
-    constraint ingest_dead_letter_overflow_pkey primary key (client_id, hour, topic, reason)
+    constraint ingest_dead_letter_overflow_pkey primary key (client_id, hour, gateway, topic, reason)
 );
 
 comment on table iot.ingest_dead_letter_overflow is
@@ -130,9 +131,11 @@ comment on table iot.ingest_dead_letter_overflow is
     'The worker removes hours older than 30 days.';
 comment on column iot.ingest_dead_letter_overflow.client_id is 'MQTT session that received them.';
 comment on column iot.ingest_dead_letter_overflow.hour is 'Start of the hour of receipt, UTC.';
+comment on column iot.ingest_dead_letter_overflow.gateway is 'As in iot.ingest_gateway_hours.';
+comment on column iot.ingest_dead_letter_overflow.tenant_id is 'metadata.tenants.id, where the topic told it.';
 comment on column iot.ingest_dead_letter_overflow.topic is
-    'Topic, cut to 200 characters; # (no topic can be called that) for all the catalog has no place for, and for those '
-    'beyond the first thousand of an hour.';
+    'Topic, cut to 200 characters; # (no topic can be called that) for all the catalog has no place for, and for those of '
+    'a tenant beyond the first thousand of an hour.';
 comment on column iot.ingest_dead_letter_overflow.reason is 'Reject reason.';
 comment on column iot.ingest_dead_letter_overflow.messages is
     'Messages with at least one reading rejected for it and not kept; one with several reasons counts under each.';
@@ -303,19 +306,18 @@ comment on column iot.ingest_late_buckets.rows is 'Late rows since the hour was 
 create view iot.v_ingest_dead_letters_by_reason as
 select
     r.reason,
-    sum(r.readings) as readings,
+    sum(r.readings)::bigint as readings,
     count(distinct d.dead_letter_id) as messages,
     min(d.received_at) as first_received_at,
     max(d.received_at) as last_received_at
 from iot.ingest_dead_letters as d
 cross join lateral (
-    select e.entry ->> 'reason' as reason, 1 as readings
+    select e.entry ->> 'reason' as reason, 1::bigint as readings
     from jsonb_array_elements(d.rejected) as e (entry)
     where d.reason_counts is null
     union all
-    select c.reason, c.readings
-    from unnest(d.reasons, d.reason_counts) as c (reason, readings)
-    where d.reason_counts is not null
+    select c.reason, c.readings::bigint
+    from jsonb_each_text(d.reason_counts) as c (reason, readings)
 ) as r
 group by r.reason;
 

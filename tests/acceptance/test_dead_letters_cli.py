@@ -70,6 +70,11 @@ async def fill(dsn: str) -> None:
                 None if number else TENANT,
                 None if number else ["label x pump\x1b"],
             )
+        await connection.execute(
+            "insert into iot.ingest_dead_letter_overflow values ('c', $1, 'g', null, $2, 'bad_value', 7, 9)",
+            RECEIVED,
+            "GREENHOUSE/SARA",
+        )
     finally:
         await connection.close()
 
@@ -114,7 +119,9 @@ def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster
     assert (len(report(limited)["dead_letters"]), report(limited)["more"]) == (2, True)
     table = ingest("dead-letters", "list", environment=environment)
     assert table.returncode == 0
-    assert len(table.stdout.splitlines()) == 4
+    assert len(table.stdout.splitlines()) == 5
+    assert table.stdout.endswith("\n9 more rejected readings were past a budget and only counted\n")
+    assert report(limited)["readings_only_counted"] == 9
     assert ingest("dead-letters", "list", "--reason", "x", environment=environment).returncode == 2
     faults = ingest(
         "dead-letters", "list", "--since", "yesterday", "--until", "999999d", "--topic", "a/#/b",

@@ -117,6 +117,7 @@ async def test_what_goes_is_named_hypertables_apart(migrated_dsn: str) -> None:
     assert set(steps["15"].tables) == {
         "iot.ingest_late_buckets",
         "iot.ingest_counters",
+        "iot.ingest_dead_letter_overflow",
         "iot.ingest_gateway_hours",
         "iot.ingest_written_hours",
         "iot.ingest_dead_letters",

@@ -12,8 +12,9 @@ import pytest
 
 from ingest.migrate import Database, migrate, schema_folder
 from ingest.model import Rejection, Row, Series
-from ingest.write import deadletters, journal, letters
+from ingest.write import deadletters, journal, letters, overflow
 from ingest.write.batch import DeadLetter
+from ingest.write.budget import Budget
 from ingest.write.copy import copy_straight, pack
 from ingest.write.ledger import Booking, GatewayHour
 from ingest.write.staged import insert_staged
@@ -63,6 +64,7 @@ JOURNAL = (
     "ingest_gateway_hours",
     "ingest_written_hours",
     "ingest_dead_letters",
+    "ingest_dead_letter_overflow",
     "ingest_late_buckets",
     "v_ingest_sessions",
     "v_ingest_dead_letters_by_reason",
@@ -108,6 +110,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         await copy_straight(iot, pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
         await deadletters.store(iot, "w", [letter], max_payload_bytes=1000)
+        await overflow.add(iot, "w", Budget(0).divide([letter]))
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2)], {"received": 1}, BOOKING)
     async with iot.transaction():
         inserted = await insert_staged(iot, pack([known, conflicting]), "dead_letter")
@@ -120,7 +123,8 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])
     again = await journal.claim(iot, "w", uuid4(), epoch=claim.epoch)
-    assert (again.filters, again.pending) == (("a/#",), [])
+    assert (again.filters, again.pending, again.poison) == (("a/#",), [], [bytes(32)])
+    await journal.take_leave(iot, "w", uuid4())
     for _ in range(2):
         await iot.execute(
             """
