@@ -8,26 +8,18 @@ statement each.
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
-from ingest.addresses import without_passwords
-from ingest.errors import CheckFailed, DatabaseFault, Misconfigured, Unavailable
+from ingest.errors import CheckFailed
 from ingest.operate.letter_filter import CONDITIONS
+from ingest.operate.reading import reading_from
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from datetime import datetime
     from uuid import UUID
 
     from ingest.operate.letter_filter import LetterFilter
-
-CONNECT_TIMEOUT_S = 10.0
-STATEMENT_TIMEOUT_S = 60.0
-"""A search without an index over years of dead letters ends here, not in the operator's patience."""
 
 _LIST = """
     select
@@ -113,7 +105,7 @@ async def list_dead_letters(dsn: str, wanted: LetterFilter, *, limit: int) -> li
 
     Raises Unavailable, Misconfigured or another DatabaseFault.
     """
-    async with _connected(dsn) as connection:
+    async with reading_from(dsn, "timeseries") as connection:
         records = await connection.fetch(_LIST_SQL, *wanted.arguments(), limit)
     return [DeadLetterLine(**dict(record)) for record in records]
 
@@ -123,49 +115,14 @@ async def count_overflow(dsn: str, wanted: LetterFilter) -> int:
 
     Under a topic, without those that have no count by topic. Raises as `list_dead_letters` does.
     """
-    async with _connected(dsn) as connection:
+    async with reading_from(dsn, "timeseries") as connection:
         return int(await connection.fetchval(_ONLY_COUNTED, *wanted.arguments()))
 
 
 async def show_dead_letter(dsn: str, dead_letter_id: int) -> DeadLetterMessage:
     """Return one message. Raises CheckFailed when there is none of this number, or a DatabaseFault."""
-    async with _connected(dsn) as connection:
+    async with reading_from(dsn, "timeseries") as connection:
         record = await connection.fetchrow(_SHOW, dead_letter_id)
     if record is None:
         raise CheckFailed(f"dead letter {dead_letter_id} does not exist: see `ingest dead-letters list`")
     return DeadLetterMessage(**{**dict(record), "rejected": json.loads(record["rejected"])})
-
-
-@asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Open a read-only connection; translate the driver's errors, of the statements inside it too."""
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=STATEMENT_TIMEOUT_S,
-            server_settings={
-                "default_transaction_read_only": "on",
-                "application_name": "ingest dead-letters",
-            },
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
-    except (
-        asyncpg.UndefinedTableError,
-        asyncpg.InvalidSchemaNameError,
-        asyncpg.UndefinedColumnError,
-    ) as error:
-        text = f"the timeseries database has no dead letters table: {error}; run `ingest schema migrate`"
-        raise Misconfigured(text, error.sqlstate) from error
-    except asyncpg.InsufficientPrivilegeError as error:
-        text = f"this role may not read iot.ingest_dead_letters: {error}; see `ingest schema verify`"
-        raise Misconfigured(text, error.sqlstate) from error
-    except asyncpg.PostgresError as error:
-        text = f"the timeseries database refused: {without_passwords(str(error))}"
-        raise DatabaseFault(text, error.sqlstate) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        reason = without_passwords(str(error)) or "it did not answer in time"
-        raise Unavailable(f"the timeseries database is not reached: {reason}") from error
