@@ -2,7 +2,7 @@
 
 Part of the composition root, on the event loop: it ties `intake` (deliveries become batches) to the writer
 and the writer's COMMITs to the link's PUBACKs. It keeps both ledgers, bounds what waits for the database,
-and knows what the operator has to hear of a database that does not take it.
+and has `announcing` tell the operator of a database that does not take it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ingest.announcing import Announcer
 from ingest.caution import Caution, digest_of
-from ingest.errors import BatchRefused, DatabaseFault, Unavailable
+from ingest.errors import BatchRefused
 from ingest.link import Link
 from ingest.model import UNPLACED
 from ingest.observe.skew import ClockSkews
@@ -26,12 +27,13 @@ from ingest.write import Batch, Counts, Outcome, Writer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from ingest.errors import DatabaseFault
     from ingest.intake import Intake
     from ingest.model import Delivery, Gateway, Reason
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import BatchResult, Metrics
     from ingest.settings import Settings
-    from ingest.write import Claim, Division
+    from ingest.write import Claim
 
 _PROGRESS_INTERVAL_S: Final = 10.0
 _UNREAD_S: Final = 86_400.0
@@ -41,9 +43,6 @@ _QUICK_SHARE: Final = 0.25
 """Of the deadline: a part committed within it lets the next be twice as large."""
 _PROBE_INTERVAL_S: Final = 10.0
 """How often an idle worker asks whether the database is still there, for /readyz."""
-_SKEW_REPEAT_S: Final = 3600.0
-_SKEWS_AT_ONCE: Final = 5
-"""Lines in a progress interval."""
 
 log = structlog.get_logger()
 
@@ -71,7 +70,7 @@ class Committer:
         self._settings = settings
         self._intake = intake
         self._metrics = metrics
-        self._repeats = repeats
+        self._announce = Announcer(repeats)
         self._look_up = look_up
         self._on_committed = on_committed
         self._on_outdated = on_outdated
@@ -214,7 +213,7 @@ class Committer:
             try:
                 await self._commit_part(part)
             except BatchRefused as fault:
-                self._tell_refused(fault, size)
+                self._announce.refused(fault, size)
                 if size > 1:
                     self._messages_at_once = size // 2
                     continue
@@ -283,7 +282,7 @@ class Committer:
         self._on_committed(batch, outcome)
         self._metrics.dead_letters(kept=len(outcome.letters.kept), counted=outcome.letters.counted)
         if outcome.letters.counted:
-            self._tell_overflow(outcome.letters)
+            self._announce.overflow(outcome.letters)
         result: BatchResult = "staged" if outcome.staged else "straight"
         self._metrics.batch(result, rows=len(batch.rows), commit_s=commit_s, at_s=time.time())
         log.debug(
@@ -338,51 +337,11 @@ class Committer:
 
     def tell_fault(self, event: str, fault: DatabaseFault, wait_s: float) -> None:
         """Log *fault* as *event*, with the wait (s) that follows; repeats are counted, not repeated."""
-        if (held_back := self._repeats.admit(f"{event} {fault}", time.monotonic())) is not None:
-            level = log.warning if isinstance(fault, Unavailable) else log.error
-            level(
-                event,
-                error=str(fault),
-                retry_in_s=round(wait_s, 2),
-                in_flight=self.in_flight,
-                repeats=held_back,
-            )
-
-    def _tell_overflow(self, letters: Division) -> None:
-        if (held_back := self._repeats.admit("dead_letters_only_counted", time.monotonic())) is not None:
-            reasons = sorted({counted.reason for counted in letters.messages})
-            action = "see `ingest dead-letters list`; write.dead_letters_per_topic_per_hour is the budget"
-            log.warning(
-                "dead_letters_only_counted",
-                messages=letters.counted,
-                reasons=reasons,
-                action=action,
-                repeats=held_back,
-            )
-
-    def _tell_refused(self, fault: BatchRefused, messages: int) -> None:
-        if (
-            held_back := self._repeats.admit(f"batch_refused {fault.sqlstate}", time.monotonic())
-        ) is not None:
-            action = "committed in halves" if messages > 1 else "dead-lettered whole as database_refused"
-            log.error("batch_refused", error=str(fault), messages=messages, action=action, repeats=held_back)
+        self._announce.fault(event, fault, wait_s, in_flight=self.in_flight)
 
     def _on_database_recovery(self) -> None:
         self._database_trouble = None
         log.info("database_recovered", in_flight=self.in_flight)
-
-    def _tell_skews(self) -> None:
-        """Name gateways whose clock is off, each once an hour: thousands when it is this machine's own."""
-        now_s = time.monotonic()
-        for each in self.skews.to_tell(now_s, every_s=_SKEW_REPEAT_S, at_most=_SKEWS_AT_ONCE):
-            log.warning(
-                "gateway_clock_skew",
-                gateway=each.gateway,
-                skew_s=None if each.skew_s is None else round(each.skew_s, 1),
-                never_set=each.never_set,
-                gateways=len(self.skews.off(now_s)),
-                action="set the gateway's clock; see `ingest reconcile`",
-            )
 
     async def probe(self) -> None:
         """Notice a database that went away while there is nothing to write."""
@@ -396,7 +355,7 @@ class Committer:
         last = Counts()
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL_S)
-            self._tell_skews()
+            self._announce.skews(self.skews)
             if self.totals != last:
                 last = self.totals.plus(Counts())
                 log.info("progress", **last.as_dict(), in_flight=self.in_flight)

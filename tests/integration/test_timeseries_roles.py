@@ -120,6 +120,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         unstorable = Row(SERIES, NOON_US + 750_000, 20.3, rb'{"note": "\u0000"}', "T")
         assert list((await insert_staged(iot, pack([unstorable]), "dead_letter")).refused) == [0]
         await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1}, BOOKING)
+    await journal.suspect(iot, "w", claim.epoch, bytes(32))
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])
     again = await journal.claim(iot, "w", uuid4(), epoch=claim.epoch)
