@@ -167,11 +167,13 @@ async def test_issues_wait_for_a_database_that_is_away(cluster: PostgresCluster,
     with capture_logs() as logs:
         async with running(watch):
             cluster.stop()
-            for _ in range(20):
-                committed(watch, rejections=[out_of_range()])
-                await asyncio.sleep(0.1)
-            assert watch.waiting == 1
-            await asyncio.to_thread(cluster.start)
+            try:
+                for _ in range(20):
+                    committed(watch, rejections=[out_of_range()])
+                    await asyncio.sleep(0.1)
+                await until(lambda: watch.waiting == 1, "they are one, between two attempts to write it")
+            finally:
+                await asyncio.to_thread(cluster.start)
             await until_counted(dsn, "OUT_OF_RANGE", 20)
             await until(lambda: any(line["event"] == "quality_log_recovered" for line in logs), "it says so")
     assert len(await rows_of(dsn)) == 1
