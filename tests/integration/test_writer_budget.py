@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -13,9 +14,11 @@ from ingest.intake import Intake
 from ingest.model import Delivery, Gateway, Rejection
 from ingest.operate.dead_letters import count_overflow
 from ingest.operate.letter_filter import LetterFilter
+from ingest.operate.reconcile import Question, reconcile
+from ingest.operate.reconcile_judge import Verdict, judge
 from ingest.resolve import Resolver
 from ingest.settings import WriteSettings
-from ingest.write import Batch
+from ingest.write import Batch, Counts
 from tests.batches import NOW_US, WriterUnderTest, counters_of
 from tests.proxy import Proxy
 from tests.unit.catalog_examples import HORTAMED, SARA, SARA_01, default_rules, example_catalog
@@ -73,6 +76,26 @@ async def test_what_is_past_the_budget_is_counted(postgres_dsn: str, connection:
     assert hour.timestamp() * 1_000_000 == THIS_HOUR_US
     assert await count_overflow(postgres_dsn, LetterFilter(since=hour, until=hour)) == 0
     assert await count_overflow(postgres_dsn, LetterFilter(since=hour)) == 37
+
+
+async def test_reconcile_adds_up_what_is_kept_and_what_is_counted(
+    postgres_dsn: str, connection: asyncpg.Connection
+) -> None:
+    async with WriterUnderTest(postgres_dsn, SMALL) as writer:
+        await writer.commit(bad(9), also=Counts(received=9))
+    since = datetime.fromtimestamp(THIS_HOUR_US / 1_000_000, UTC)
+    question = Question(since, since + timedelta(hours=1))
+
+    async def judged() -> tuple[int, Verdict]:
+        found = await reconcile(postgres_dsn, None, question, since + timedelta(hours=1))
+        return found.dead_letters[GATEWAY.name][1], judge(found, replaces=False)
+
+    readings, verdict = await judged()
+    assert (readings, verdict.faults) == (9, [])
+    assert not any("not among the dead letters" in remark for remark in verdict.remarks)
+    await connection.execute("update iot.ingest_dead_letter_overflow set readings = readings + 1")
+    readings, verdict = await judged()
+    assert (readings, len(verdict.faults)) == (10, 1)
 
 
 async def test_what_is_past_a_month_goes(postgres_dsn: str, connection: asyncpg.Connection) -> None:
