@@ -121,7 +121,6 @@ async def test_what_goes_is_named_hypertables_apart(migrated_dsn: str) -> None:
         "iot.ingest_gateway_hours",
         "iot.ingest_written_hours",
         "iot.ingest_dead_letters",
-        "iot.ingest_dead_letter_overflow",
         "iot.ingest_sessions",
     }
     assert steps["15"].chunked == ()
