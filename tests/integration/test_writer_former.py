@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -34,16 +35,27 @@ async def test_a_copy_stalled_half_way_does_not_hold_up_the_next_try(
     assert len(await stored(connection)) == 12_000
 
 
-async def test_only_backends_of_the_same_session_are_ended(postgres_dsn: str, connection: Connection) -> None:
+@pytest.mark.parametrize("superuser", [True, False])
+async def test_only_backends_of_the_same_session_are_ended(
+    superuser: bool,  # noqa: FBT001 (a parameter)
+    postgres_dsn: str,
+    connection: Connection,
+) -> None:
+    role = f"writer_{uuid.uuid4().hex[:8]}"
+    await connection.execute(f"create role {role} login {'superuser' if superuser else ''}")
+    await connection.execute(f"grant usage on schema iot to {role}")
+    await connection.execute(f"grant select, insert, update on all tables in schema iot to {role}")
+    dsn = postgres_dsn.replace("postgres@", f"{role}@")
+
     async def backend_of(name: str) -> Connection:
-        opened: Connection = await asyncpg.connect(postgres_dsn, server_settings={"application_name": name})
+        opened: Connection = await asyncpg.connect(dsn, server_settings={"application_name": name})
         return opened
 
     former = await backend_of(application_name("worker"))
     others = [
         await backend_of(name) for name in ("greenhouse-ingest catalog", application_name("worker-2"), "")
     ]
-    async with WriterUnderTest(postgres_dsn, client_id="worker") as writer:
+    async with WriterUnderTest(dsn, client_id="worker") as writer:
         await writer.commit(batch_of([row(series_of(), 1.0)]))
         with pytest.raises((asyncpg.AdminShutdownError, asyncpg.InterfaceError)):
             await former.fetchval("select 1")
