@@ -6,6 +6,9 @@ from typing import Final
 
 from tests.hostile_broker import End, State, Wrong
 
+PUBLISH_3: Final = b"\x30\x04\x00\x01tx"
+PUBLISH_5: Final = b"\x30\x05\x00\x01t\x00x"
+
 
 def _suback(*codes: int, mqtt5: bool, packet_id: bytes = b"ID") -> bytes:
     body = packet_id + b"\x00" * mqtt5 + bytes(codes)
@@ -37,6 +40,7 @@ def _common(*, mqtt5: bool) -> tuple[Wrong, ...]:
             connack=b"",
             end_after="connack",
         ),
+        Wrong("a PUBLISH ahead of CONNACK", "", greeting=PUBLISH_5 if mqtt5 else PUBLISH_3),
         Wrong(
             "bytes that are no MQTT for a greeting",
             "hung up|no CONNACK",
