@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from tests.acceptance.chaos_account import Account, Stored
 from tests.acceptance.chaos_faults import BrokerFaults, DatabaseFaults, WorkerFaults, network
 from tests.acceptance.chaos_gateways import Gateway, Publications
+from tests.acceptance.command_line import CommandLine
 from tests.acceptance.conftest import Greenhouse, shipped_broker
 from tests.acceptance.workers import WorkerProcess, until
 from tests.gateways import Message, publish
@@ -206,7 +207,17 @@ class Run:
         counters = await self._greenhouse.counters(self._client_id)
         rejections = sum(letter["rejected_count"] for letter in letters)
         self.account.add_up(counters, rows=len(rows), rejections=rejections)
+        await self._reconcile()
         return counters
+
+    async def _reconcile(self) -> None:
+        """Have the product's own account, by gateway and hour, find nothing either."""
+        ingest = CommandLine(self._directory)
+        dsns = {"INGEST_TIMESERIES_DSN": self._dsn, "INGEST_METADATA_DSN": self._dsn}
+        asked = ("reconcile", "--since", "2d", "--json")
+        done = await asyncio.to_thread(lambda: ingest(*asked, environment=dsns))
+        if done.returncode != 0:
+            self.account.violations.append(f"ingest reconcile: {done.stdout} {done.stderr}")
 
     @property
     def _elapsed_s(self) -> float:
