@@ -20,7 +20,7 @@ demo: ## the whole path on this machine: broker, worker and TimescaleDB, from wh
 test: ## every test but the tier `native`, in three processes with servers of their own
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
-	@$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES_DSN=postgresql://…
 	@test -n "$$INGEST_TEST_TIMESERIES_DSN" || { \

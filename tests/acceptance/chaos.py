@@ -143,6 +143,7 @@ class Run:
             | {
                 "max_batch_rows": seeded.choice([50, 500, 20_000]),
                 "max_buffered_messages": seeded.choice([500, 40_000]),
+                "dead_letters_per_topic_per_hour": 1_000_000,  # each is looked for: none may be only counted
             },
         }
         self._say(f"settings {json.dumps(settings)}")

@@ -79,6 +79,7 @@ PERMITTED = {
     "operate.bulk_operations.END_SQL": "wo",
     # `ingest dead-letters`
     "operate.dead_letters._LIST_SQL": "wo",
+    "operate.dead_letters._ONLY_COUNTED": "wo",
     "operate.dead_letters._SHOW": "wo",
     # `ingest dead-letters replay` and `purge`, and the worker's own healing
     "operate.letter_filter._SUMMARY_SQL": "wo",
@@ -118,6 +119,8 @@ PERMITTED = {
     "write.journal._FORGET": "w",
     "write.journal._STORE_FILTERS": "w",
     "write.late._NOTE": "wo",
+    "write.overflow._ADD": "w",
+    "write.overflow._CLEAR_UP": "w",
     "write.mirrors._UNITS": "w",
     "write.mirrors._SENSOR_TYPES": "w",
     "write.mirrors._INTERVALS": "w",
