@@ -61,7 +61,8 @@ def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log
         time.sleep(0.02)
 
 
-def _port_answers(port: int) -> bool:
+def port_answers(port: int) -> bool:
+    """Tell whether somebody listens on *port* of the loopback."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -274,7 +275,7 @@ class Mosquitto:
                 stderr=log,
                 cwd=self.directory,
             )
-        _wait_until(lambda: _port_answers(self.port), self._process, self.log, "Mosquitto")
+        _wait_until(lambda: port_answers(self.port), self._process, self.log, "Mosquitto")
 
     def stop(self) -> None:
         """Shut it down; it writes its persistence file."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ import pytest
 from ingest.receive import ConnectionLost, MqttVersion, tls
 from ingest.settings import BrokerSettings
 from tests.mqtt_client import VERSIONS, Client
-from tests.servers import Mosquitto, free_port
+from tests.servers import Mosquitto, free_port, port_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,10 @@ def brokers(authority: Authority) -> Iterator[Brokers]:
             [f"cafile {authority.certificate}", "require_certificate true"] if kind == "wants one" else []
         )
     with Mosquitto(settings={"listener": "\n".join(lines).removeprefix("listener ")}):
+        deadline_s = time.monotonic() + 20
+        while not all(map(port_answers, ports.values())):  # it opens one listener after another
+            assert time.monotonic() < deadline_s, "not every listener is there"
+            time.sleep(0.05)
         yield Brokers(ports)
 
 
