@@ -34,6 +34,13 @@ _HEAD_BYTES: Final = 262_144
 """Enough of a large packet to find its payload: a topic has 64 KiB at most, properties hardly more."""
 
 
+_PADDING: Final = b"\xff\xff\xff"
+"""Behind what arrived, so that a packet of two bytes at its end is read like the others; ends no length."""
+_head = struct.Struct(">BBBH").unpack_from
+"""First byte, two bytes of the remaining length, topic length: where that length has two bytes."""
+_id_and_properties = struct.Struct(">HB").unpack_from
+
+
 class MalformedPacket(IngestError):
     """The broker's byte stream is not MQTT; the connection has to be closed (MQTT 5 4.13)."""
 
@@ -52,7 +59,7 @@ class PacketParser:
         self._rest = bytearray()
         self._wanted = 0
         self._large: _LargePublish | None = None
-        self._topics: dict[bytes, str] = {}
+        self._topics = _Topics()
 
     @property
     def buffered_bytes(self) -> int:
@@ -84,7 +91,7 @@ class PacketParser:
             self._rest.clear()
         try:
             position = self._cut(data, deliveries, others)
-        except IndexError as error:
+        except (IndexError, struct.error) as error:
             raise MalformedPacket("the broker sent a PUBLISH shorter than its own fields") from error
         if position < len(data):
             self._rest += data[position:]
@@ -98,33 +105,42 @@ class PacketParser:
         if head[0] & 0xF0 != _PUBLISH:
             raise MalformedPacket(f"the broker sent a packet of {self._wanted} bytes that is no PUBLISH")
         # The head alone, as a whole PUBLISH of that length: its delivery has the payload's beginning.
-        body = head[_long_length(head, 1)[1] :]
+        body = head[_long_length(head, 1, len(head))[1] :]
         shortened = head[:1] + _as_length(len(body)) + body
         heads: list[Delivery] = []
         try:
             self._cut(shortened, heads, [])
-        except IndexError as error:
+        except (IndexError, struct.error) as error:
             raise MalformedPacket("the broker sent a PUBLISH whose head is over 256 KiB") from error
         self._large = _LargePublish(heads[0], missing)
 
-    def _cut(  # noqa: C901 - one loop without calls: it runs once a message
+    def _cut(  # noqa: C901 - one loop with few calls: it runs once a message
         self, data: bytes, deliveries: list[Delivery], others: list[bytes]
     ) -> int:
         """Append what is whole; give the position of the first byte that is not."""
         topics = self._topics
         mqtt5 = self._mqtt5
+        append = deliveries.append
         new = tuple.__new__  # a third of the cost of Delivery(...), once a message
         size = len(data)
+        data += _PADDING
         position = 0
         while position + 2 <= size:
-            first = data[position]
-            length = data[position + 1]
-            at = position + 2
-            if length & 0x80:
-                length, at = _long_length(data, position + 1)
+            # One call for what a PUBLISH of 128 to 16 383 bytes begins with; of a shorter one the fields
+            # lie a byte earlier. 0.8 µs a message in all, against 1.5 with an index for each byte.
+            first, length, more, topic_bytes = _head(data, position)
+            if length < _CONTINUES:
+                at = position + 2
+                topic_bytes = more << 8 | topic_bytes >> 8
+            elif more < _CONTINUES:
+                length += (more << 7) - _CONTINUES
+                at = position + 3
+            else:
+                length, at = _long_length(data, position + 1, size)
                 if at == 0:
                     self._wanted = 0
                     return position
+                topic_bytes = data[at] << 8 | data[at + 1]
             end = at + length
             if end > size:
                 self._wanted = end - position
@@ -133,42 +149,41 @@ class PacketParser:
                 others.append(data[position:end])
                 position = end
                 continue
-            topic_end = at + 2 + (data[at] << 8 | data[at + 1])
-            raw_topic = data[at + 2 : topic_end]
-            topic = topics.get(raw_topic)
-            if topic is None:
-                topic = self._remember(raw_topic)
-            at = topic_end
-            packet_id = 0
-            if first & 0x06:
-                packet_id = data[at] << 8 | data[at + 1]
+            at += 2 + topic_bytes
+            topic = topics[data[at - topic_bytes : at]]
+            packet_id = properties = 0
+            if first & _QOS_BITS:
+                packet_id, properties = _id_and_properties(data, at)
                 at += 2
-                if packet_id == 0 or first & _QOS_BITS == _QOS_BITS:
-                    raise MalformedPacket(
-                        f"the broker sent a PUBLISH with flags {first:#x} and id {packet_id}"
-                    )
-            if mqtt5:
+            elif mqtt5:
                 properties = data[at]
+            if mqtt5:
                 at += 1
-                if properties & 0x80:
-                    properties, at = _long_length(data, at - 1)
+                if properties & _CONTINUES:
+                    properties, at = _long_length(data, at - 1, size)
                     if at == 0:
                         raise IndexError
                 at += properties
             if at > end:
                 raise IndexError
-            deliveries.append(new(Delivery, (topic, data[at:end], first & 0x0F, packet_id)))
+            if first & _QOS_BITS and (packet_id == 0 or first & _QOS_BITS == _QOS_BITS):
+                raise MalformedPacket(f"the broker sent a PUBLISH with flags {first:#x} and id {packet_id}")
+            append(new(Delivery, (topic, data[at:end], first & 0x0F, packet_id)))
             position = end
         self._wanted = 0
         return position
 
-    def _remember(self, raw_topic: bytes) -> str:
+
+class _Topics(dict[bytes, str]):
+    """Topics by their bytes, each decoded once; looked up without a call of ours."""
+
+    def __missing__(self, raw_topic: bytes) -> str:
         # MQTT 1.5.4 wants UTF-8; a broker that lets other bytes through costs no message here.
         topic = raw_topic.decode("utf-8", "backslashreplace")
         if len(raw_topic) <= _TOPIC_REMEMBERED_BYTES:
-            if len(self._topics) >= _TOPICS_REMEMBERED:
-                self._topics.clear()
-            self._topics[raw_topic] = topic
+            if len(self) >= _TOPICS_REMEMBERED:
+                self.clear()
+            self[raw_topic] = topic
         return topic
 
 
@@ -206,11 +221,14 @@ def _as_length(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _long_length(data: bytes, at: int) -> tuple[int, int]:
-    """Read a variable byte integer (MQTT 5 1.5.5) at *at*: (value, position after), or (0, 0) if cut."""
+def _long_length(data: bytes, at: int, size: int) -> tuple[int, int]:
+    """Read a variable byte integer (MQTT 5 1.5.5) at *at*: (value, position after).
+
+    (0, 0) if the first *size* bytes of *data* do not hold all of it.
+    """
     value = 0
     for index in range(4):
-        if at + index >= len(data):
+        if at + index >= size:
             return 0, 0
         byte = data[at + index]
         value |= (byte & 0x7F) << 7 * index
