@@ -54,10 +54,7 @@ class Intake:
         self._full: deque[Batch] = deque()
         self.messages = 0
         """Messages taken in and not yet handed out by `next_batch`."""
-        self.payload_bytes = 0
-        """Bytes of their payloads and topics."""
-        self.readings = 0
-        """Their rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
+        self._held_bytes = 0
         self.held: deque[tuple[Delivery, int]] = deque()
         """Messages taken in and not looked at yet, each with the µs it came; see `release`."""
         self.unread: dict[bytes, str] = {}
@@ -69,32 +66,29 @@ class Intake:
         Receipt times (µs since 1970-01-01 UTC) increase strictly from message to message, so that
         two messages read in one go never share a key.
         """
-        batch = self._filling
+        batch, add, limit = self._filling, self._add, self._max_batch_rows
+        receipt_us = max(self._last_us, now_us - 1)
         for delivery in deliveries:
-            receipt_us = self._last_us + 1
-            receipt_us = max(receipt_us, now_us)
-            self._last_us = receipt_us
-            before = batch.readings
-            self._add(batch, delivery, receipt_us)
-            self.payload_bytes += message_bytes(delivery)
-            self.readings += batch.readings - before
-            if batch.readings >= self._max_batch_rows:
+            receipt_us += 1
+            add(batch, delivery, receipt_us)
+            if len(batch.rows) + batch.rejected >= limit:
                 self._full.append(batch)
                 batch = self._filling = Batch()
+        self._last_us = receipt_us
         self.messages += len(deliveries)
 
     def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Keep *deliveries* without a look at them, for `release`."""
         self.held.extend((delivery, now_us) for delivery in deliveries)
         self.messages += len(deliveries)
-        self.payload_bytes += sum(map(message_bytes, deliveries))
+        self._held_bytes += sum(map(message_bytes, deliveries))
 
     def release(self, count: int) -> None:
         """Take in the oldest *count* of what is held."""
         for _ in range(count):
             delivery, now_us = self.held.popleft()
             self.messages -= 1
-            self.payload_bytes -= message_bytes(delivery)
+            self._held_bytes -= message_bytes(delivery)
             self.take_in([delivery], now_us)
 
     def next_batch(self) -> Batch | None:
@@ -106,9 +100,17 @@ class Intake:
         else:
             return None
         self.messages -= len(batch)
-        self.payload_bytes -= batch.payload_bytes
-        self.readings -= batch.readings
         return batch
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of the payloads and topics of what is not handed out."""
+        return self._held_bytes + sum(batch.payload_bytes for batch in self.waiting)
+
+    @property
+    def readings(self) -> int:
+        """Its rows and rejections: a payload of 20 KB can hold 10 000 of either, 400 bytes each."""
+        return sum(batch.readings for batch in self.waiting)
 
     @property
     def waiting(self) -> list[Batch]:
@@ -173,29 +175,23 @@ class Intake:
             if decoded is IGNORED:
                 batch.ignore(delivery, receipt_us, self.gateway_of(topic))
                 return
-            resolved = self.resolver.resolve(decoded)
+            rows, rejections, tenant_id, missing, gateway = self.resolver.resolve(decoded)
         except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
             fault = place_of(error)
             if self._on_fault is not None:
                 self._on_fault(fault, error)
             self._reject(batch, delivery, receipt_us, "worker_fault", fault)
             return
-        if not decoded.rejections and not resolved.rejections:
-            batch.add(delivery, receipt_us, resolved.rows, gateway=resolved.gateway, nulls=decoded.nulls)
+        _, _, unread, nulls = decoded
+        if not unread and not rejections:
+            batch.add(delivery, receipt_us, rows, gateway=gateway, nulls=nulls)
             return
-        index = batch.add(
-            delivery,
-            receipt_us,
-            resolved.rows,
-            decoded.rejections + resolved.rejections,
-            resolved.tenant_id,
-            gateway=resolved.gateway,
-            nulls=decoded.nulls,
-        )
-        if resolved.missing:
+        lost = [*unread, *rejections]
+        index = batch.add(delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls)
+        if missing:
             if not batch.curable:
                 batch.catalog_version = self.resolver.catalog.version
-            batch.curable[index] = resolved.missing
+            batch.curable[index] = missing
 
     def _reject(self, batch: Batch, delivery: Delivery, receipt_us: int, reason: Reason, detail: str) -> None:
         rejection = Rejection("", reason, detail)

@@ -33,7 +33,7 @@ def look_again(decoder: Decoder, resolver: Resolver, letter: StoredLetter) -> Lo
         resolved = resolver.resolve(decoded)
     except Exception as error:  # noqa: BLE001 - as at receipt: the other letters go on
         return LookedAt(rejections=letter.rejections, fault=place_of(error))
-    rejections = decoded.rejections + resolved.rejections
+    rejections = [*decoded.rejections, *resolved.rejections]
     lost = lost_fields(letter)
     if lost is None:
         return LookedAt(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -49,6 +50,10 @@ _LAST_WORD_S: Final = 2.0
 _LAST_ISSUES_S: Final = 3.0
 """How long it tries to write what it found wrong with the data since the last window."""
 
+_YOUNG_OBJECTS: Final = 100_000
+"""Made between two looks for garbage: a message makes three, none of them ever part of a cycle. With
+CPython's 700 the looking took 1.3 of 11 µs a message."""
+
 log = structlog.get_logger()
 
 
@@ -60,6 +65,8 @@ async def run(settings: Settings) -> int:
     the client id.
     """
     worker = Worker(settings)
+    gc.freeze()  # what was imported is never garbage
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop, number)

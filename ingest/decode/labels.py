@@ -6,14 +6,11 @@ resolve's, through `ingest.labels`. Pure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_value, quoted
+from ingest.decode.values import INFINITY, MINUS_INFINITY, Fault, TimeFault, bad_time, parse_value, quoted
 from ingest.model import Reading, Rejection
 from ingest.storable import storable
-
-if TYPE_CHECKING:
-    from ingest.model import Decoded
 
 ENVELOPE_KEYS: Final = ("timestamp", "greenhouseId", "tenantId")
 """Never sensors. The time is used; the ids are not believed, the topic says whose message it is."""
@@ -25,17 +22,18 @@ def read_labels(
     *,
     max_label_chars: int,
     escaped: bool,
-    decoded: Decoded,
-) -> None:
-    """Add one reading, rejection or null to *decoded* for each of *labels* (envelope keys removed).
+) -> tuple[list[Reading], list[Rejection], int]:
+    """Give one reading, rejection or null (counted) for each of *labels* (envelope keys removed).
 
     A Fault for the time rejects every label but the nulls. *escaped* says that the payload has
     Unicode escapes, the only way for a NUL or a lone surrogate to get into a label.
     """
-    readings, rejections = decoded.readings, decoded.rejections
+    readings: list[Reading] = []
+    rejections: list[Rejection] = []
+    nulls = 0
     for label, value in labels.items():
         if value is None:
-            decoded.nulls += 1
+            nulls += 1
             continue
         field = storable(label) if escaped else label
         if not label or len(label) > max_label_chars:
@@ -45,7 +43,7 @@ def read_labels(
             rejections.append(bad_time(field, time_us))
             continue
         number: float | Fault | None
-        if type(value) is float and -INFINITY < value < INFINITY:
+        if type(value) is float and MINUS_INFINITY < value < INFINITY:
             number = value
         elif type(value) is int:  # within 64 bits, see payload
             number = float(value)
@@ -54,8 +52,8 @@ def read_labels(
             if not isinstance(number, float):
                 rejections.append(Rejection(field, "bad_value", str(number)))
                 continue
-        # tuple.__new__ is what Reading(...) ends in, without its argument parsing: 0.11 against 0.27 µs.
         readings.append(tuple.__new__(Reading, (field, label, None, None, number, time_us, None)))
+    return readings, rejections, nulls
 
 
 def _unusable_label(label: str, field: str, max_label_chars: int) -> Rejection:

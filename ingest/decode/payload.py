@@ -28,13 +28,12 @@ def parse_payload(payload: bytes, max_depth: int) -> object | Fault:
         tree: object = orjson.loads(payload)
     except orjson.JSONDecodeError:
         tree = _parse_leniently(payload)
-    # Only a payload with many brackets can be deep; most are not walked. Looking for a byte takes
-    # 0.02 µs in 130 bytes, counting it 0.12.
-    openings = payload.count(b"{")
-    if _OPENING_BRACKET in payload:
-        openings += payload.count(b"[")
-    if openings > max_depth and _is_deeper(tree, max_depth):
-        return Fault(f"nested deeper than {max_depth} levels")
+    # Only a payload with many brackets can be deep; most are not walked. One with no bracket but the first
+    # is not even counted: looking for a byte takes 0.02 µs in 130 bytes, counting it 0.12.
+    if payload.rfind(b"{") > 0 or _OPENING_BRACKET in payload:
+        openings = payload.count(b"{") + payload.count(b"[")
+        if openings > max_depth and _is_deeper(tree, max_depth):
+            return Fault(f"nested deeper than {max_depth} levels")
     return tree
 
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Final
 from ingest.decode.labels import ENVELOPE_KEYS, read_labels
 from ingest.decode.payload import parse_payload
 from ingest.decode.routes import IGNORED, Ignored, Routes
-from ingest.decode.values import INFINITY, Fault, TimeFault, bad_time, parse_time, parse_value, quoted
+from ingest.decode.values import (
+    INFINITY,
+    MINUS_INFINITY,
+    Fault,
+    TimeFault,
+    bad_time,
+    parse_time,
+    parse_value,
+    quoted,
+)
 from ingest.model import CutPayload, Decoded, Reading, Rejection
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ class Decoder:
 
     def __init__(self, routes: Routes, settings: DecodeSettings) -> None:
         """Take the compiled *routes* and the limits of *settings* (seconds become µs once)."""
-        self._routes = routes
+        self._scopes = routes.scopes
         self._max_payload_bytes = settings.max_payload_bytes
         self._max_readings = settings.max_readings
         self._max_depth = settings.max_depth
@@ -39,7 +48,7 @@ class Decoder:
         self._max_age_us = round(settings.max_age_s * 1_000_000)
         self._max_future_us = round(settings.max_future_s * 1_000_000)
 
-    def decode(
+    def decode(  # noqa: PLR0911 - one return a verdict, the hot path's without a call
         self,
         topic: str,
         payload: bytes,
@@ -53,7 +62,7 @@ class Decoder:
         *receipt_us* is the time of readings without one. Times are judged against *now_us* (without
         it the receipt), or against *time_range_us* (earliest, latest) in a backfill; µs since 1970.
         """
-        scope = self._routes.route(topic)
+        scope = self._scopes[topic]
         if scope is IGNORED or not payload:
             return IGNORED
         if scope is None:
@@ -70,13 +79,18 @@ class Decoder:
         if time_range_us is None:
             judged_at_us = receipt_us if now_us is None else now_us
             time_range_us = (judged_at_us - self._max_age_us, judged_at_us + self._max_future_us)
+        if type(tree) is dict and scope.format == "reading":  # most messages
+            outcome = _read(tree, "", scope.sensor_type, receipt_us, time_range_us)
+            if type(outcome) is Reading:
+                return tuple.__new__(Decoded, (scope, (outcome,), (), 0))
+            return _alone(scope, outcome)
         if scope.format == "labels":
             return self._labels(scope, tree, payload, receipt_us, time_range_us)
         return self._readings(scope, tree, receipt_us, time_range_us)
 
     def scope_of(self, topic: str) -> Scope | None:
         """Give what *topic* says of messages that are not decoded; None where it is ignored or unrouted."""
-        scope = self._routes.route(topic)
+        scope = self._scopes[topic]
         return None if scope is IGNORED else scope
 
     def _readings(
@@ -95,15 +109,11 @@ class Decoder:
             elif type(tree) is not list and not (type(tree) is dict and "value" in tree):
                 found = "an object without `readings` or `value`" if type(tree) is dict else quoted(tree)
                 return _whole(scope, "bad_payload", f"{found} where a batch of readings is expected")
-        decoded = Decoded(scope, [], [], 0)
         if type(tree) is not list:
-            _sort(_read(tree, "", scope.sensor_type, time_us, time_range_us), decoded)
-        elif len(tree) > self._max_readings:
+            return _alone(scope, _read(tree, "", scope.sensor_type, time_us, time_range_us))
+        if len(tree) > self._max_readings:
             return self._too_many(scope, len(tree))
-        else:
-            for position, item in enumerate(tree):
-                _sort(_read(item, f"[{position}]", scope.sensor_type, time_us, time_range_us), decoded)
-        return decoded
+        return _array(scope, tree, time_us, time_range_us)
 
     def _labels(
         self, scope: Scope, tree: object, payload: bytes, receipt_us: int, time_range_us: tuple[int, int]
@@ -116,15 +126,10 @@ class Decoder:
             tree.pop(key, None)
         if len(tree) > self._max_readings:
             return self._too_many(scope, len(tree))
-        decoded = Decoded(scope, [], [], 0)
-        read_labels(
-            tree,
-            time_us,
-            max_label_chars=self._max_label_chars,
-            escaped=b"\\u" in payload,
-            decoded=decoded,
+        return Decoded(
+            scope,
+            *read_labels(tree, time_us, max_label_chars=self._max_label_chars, escaped=b"\\u" in payload),
         )
-        return decoded
 
     def _too_many(self, scope: Scope, count: int) -> Decoded:
         return _whole(
@@ -133,16 +138,28 @@ class Decoder:
 
 
 def _whole(scope: Scope | None, reason: Reason, detail: str) -> Decoded:
-    return Decoded(scope, [], [Rejection("", reason, str(detail))], 0)
+    return Decoded(scope, (), [Rejection("", reason, str(detail))])
 
 
-def _sort(outcome: Reading | Rejection | None, decoded: Decoded) -> None:
-    if type(outcome) is Reading:
-        decoded.readings.append(outcome)
-    elif type(outcome) is Rejection:
-        decoded.rejections.append(outcome)
-    else:
-        decoded.nulls += 1
+def _array(
+    scope: Scope, items: list[object], time_us: int | TimeFault, time_range_us: tuple[int, int]
+) -> Decoded:
+    readings: list[Reading] = []
+    rejections: list[Rejection] = []
+    for position, item in enumerate(items):
+        outcome = _read(item, f"[{position}]", scope.sensor_type, time_us, time_range_us)
+        if isinstance(outcome, Reading):
+            readings.append(outcome)
+        elif outcome is not None:
+            rejections.append(outcome)
+    return Decoded(scope, readings, rejections, len(items) - len(readings) - len(rejections))
+
+
+def _alone(scope: Scope, outcome: Reading | Rejection | None) -> Decoded:
+    """Give a message that is one reading, or was to be one."""
+    if outcome is None:
+        return Decoded(scope, nulls=1)
+    return Decoded(scope, (outcome,)) if isinstance(outcome, Reading) else Decoded(scope, (), (outcome,))
 
 
 def _read(
@@ -155,19 +172,20 @@ def _read(
     """Read *item*, a JSON object or a bare value; None for a null. Keys not looked up here are not read."""
     if type(item) is not dict:
         return _read_bare(item, field, topic_type, default_time_us)
-    value = item.get("value", _MISSING)
+    get = item.get
+    value = get("value", _MISSING)
     if value is None:
         return None
-    if type(value) is not float or not -INFINITY < value < INFINITY:
+    if type(value) is not float or not MINUS_INFINITY < value < INFINITY:
         value = Fault("the object has no `value`") if value is _MISSING else parse_value(value)
-    stamp = item.get("timestamp")
+    stamp = get("timestamp")
     time_us = default_time_us if stamp is None else parse_time(stamp, time_range_us)
-    sensor = item.get("sensor_id")
+    sensor = get("sensor_id")
     if sensor is not None and (type(sensor) is not str or len(sensor) > _LONGEST_SENSOR_ID):
         sensor = _sensor_text(sensor)
-    sensor_type = item.get("sensor_type")
-    unit = item.get("unit")
-    metadata = item.get("metadata")
+    sensor_type = get("sensor_type")
+    unit = get("unit")
+    metadata = get("metadata")
     if metadata is not None and type(metadata) is not dict:
         metadata = {"metadata": metadata}
     if (
@@ -177,7 +195,6 @@ def _read(
         and (sensor_type is None or type(sensor_type) is str)
         and (unit is None or type(unit) is str)
     ):
-        # tuple.__new__ is what Reading(...) ends in, without its argument parsing: 0.11 against 0.27 µs.
         return tuple.__new__(
             Reading,
             (

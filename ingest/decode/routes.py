@@ -16,7 +16,7 @@ from ingest.errors import ConfigurationError
 from ingest.model import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ingest.settings import RouteSettings
 
@@ -46,6 +46,22 @@ _CAPTURES = {
 _PLACES = ("tenant", "greenhouse")
 
 
+class _Scopes(dict[str, "Scope | Ignored | None"]):
+    """The topics already seen; a topic that is not among them is judged. Looked up without a call of ours."""
+
+    def __init__(self, judge: Callable[[str], Scope | Ignored | None]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, topic: str) -> Scope | Ignored | None:
+        answer = self._judge(topic)
+        if len(topic) <= MAX_REMEMBERED_CHARS:
+            if len(self) >= MAX_REMEMBERED_TOPICS:
+                self.clear()
+            self[topic] = answer
+        return answer
+
+
 class Routes:
     """The routes in their order. A topic's Scope is one object for as long as it is remembered."""
 
@@ -64,20 +80,8 @@ class Routes:
             (tuple(route.topic.split("/")), route, _gateway_of(route.topic.split("/"))) for route in routes
         )
         self._ignore = tuple(ignore)
-        self._remembered: dict[str, Scope | Ignored | None] = {}
-
-    def route(self, topic: str) -> Scope | Ignored | None:
-        """Give the topic's Scope, IGNORED, or None where no route fits. Never raises."""
-        try:
-            return self._remembered[topic]
-        except KeyError:
-            pass
-        answer = self._judge(topic)
-        if len(topic) <= MAX_REMEMBERED_CHARS:
-            if len(self._remembered) >= MAX_REMEMBERED_TOPICS:
-                self._remembered.clear()
-            self._remembered[topic] = answer
-        return answer
+        self.scopes: Mapping[str, Scope | Ignored | None] = _Scopes(self._judge)
+        """What a topic is: its Scope, IGNORED, or None where no route fits. Has every topic, never raises."""
 
     def _judge(self, topic: str) -> Scope | Ignored | None:
         if any(topics.match(topic_filter, topic) for topic_filter in self._ignore):

@@ -114,7 +114,7 @@ class PacketParser:
             raise MalformedPacket("the broker sent a PUBLISH whose head is over 256 KiB") from error
         self._large = _LargePublish(heads[0], missing)
 
-    def _cut(  # noqa: C901 - one loop with few calls: it runs once a message
+    def _cut(  # noqa: C901, PLR0912 - one loop with few calls: it runs once a message
         self, data: bytes, deliveries: list[Delivery], others: list[bytes]
     ) -> int:
         """Append what is whole; give the position of the first byte that is not."""

@@ -45,7 +45,6 @@ CACHED_NAME_CHARS = 400
 _NOTHING: frozenset[str] = frozenset()
 _FURTHER_COLLISION = further("key_collision")
 _new = tuple.__new__
-"""`_new(Row, (...))` makes a Row without its generated `__new__`: 0.15 µs, not 0.39 (CPython 3.11)."""
 
 
 class _Refusal(NamedTuple):
@@ -90,7 +89,7 @@ class Resolver:
         """By name; as many as the catalog has places, however many topics come."""
         self._cached = 0
 
-    def resolve(self, decoded: Decoded) -> Resolved:
+    def resolve(self, decoded: Decoded) -> Resolved:  # noqa: C901 - one loop without calls, and its short cut
         """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
 
         ``decoded.rejections`` are not copied. Never blocks. Known names take 0.7 µs for a message of
@@ -100,11 +99,19 @@ class Resolver:
         readings = decoded.readings
         if scope is None:
             unrouted: tuple[Reason, str] = ("unknown_topic", "no route matches the topic")
-            return Resolved([], [Rejection(reading.field, *unrouted) for reading in readings])
+            return Resolved((), [Rejection(reading.field, *unrouted) for reading in readings])
         topic = self._topics.get(scope)
         if topic is None:
             topic = self._enter(scope)
         known_names = topic.known
+        if len(readings) == 1:  # most messages are one reading, of names known and a value in range
+            ((field, sensor, sensor_type, unit, value, time_us, metadata),) = readings
+            known = known_names.get((sensor, sensor_type, unit))
+            if known is not None and metadata is None:
+                series, minimum, maximum, _, stored = known
+                if minimum <= value <= maximum:
+                    row = _new(Row, (series, time_us, value, stored, field))
+                    return _new(Resolved, ((row,), (), topic.tenant_id, _NOTHING, topic.gateway))
         rows: list[Row] = []
         rejections: list[Rejection] = []
         missing: list[str | None] = []

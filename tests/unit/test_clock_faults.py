@@ -73,7 +73,7 @@ def test_a_time_that_is_not_believed_says_of_which_kind_it_is(time_us: int, kind
 def rejections_of(topic: str, payload: Any) -> list[Rejection]:  # noqa: ANN401 (any JSON)
     decoded = default_decoder().decode(topic, orjson.dumps(payload), NOW_US)
     assert isinstance(decoded, Decoded)
-    return decoded.rejections
+    return list(decoded.rejections)
 
 
 @pytest.mark.parametrize(

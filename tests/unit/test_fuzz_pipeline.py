@@ -121,7 +121,7 @@ def test_decode_and_resolve_lose_no_reading(topic: str, payload: bytes) -> None:
     for row in resolved.rows:
         assert math.isfinite(row.value)
         assert NOW_US - MAX_AGE_US <= row.time_us <= NOW_US + MAX_FUTURE_US
-    for rejection in decoded.rejections + resolved.rejections:
+    for rejection in (*decoded.rejections, *resolved.rejections):
         assert rejection.reason in REASONS
         assert storable(rejection.detail) == rejection.detail
 

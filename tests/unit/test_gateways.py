@@ -95,14 +95,14 @@ def test_each_message_of_a_batch_has_its_gateway(intake: Intake) -> None:
     ],
 )
 def test_what_a_route_does_not_read_is_in_no_name(pattern: str, topic: str, gateway: str) -> None:
-    scope = Routes([RouteSettings(topic=pattern, format="reading")], ()).route(topic)
+    scope = Routes([RouteSettings(topic=pattern, format="reading")], ()).scopes[topic]
     assert isinstance(scope, Scope)
     assert scope.gateway == gateway
 
 
 def test_a_topic_without_a_place_is_its_route() -> None:
     route = RouteSettings(topic="plc/+/data", format="labels", tenant="SARA")
-    scope = Routes([route], Settings().decode.ignore).route("plc/7/data")
+    scope = Routes([route], Settings().decode.ignore).scopes["plc/7/data"]
     assert isinstance(scope, Scope)
     resolver = Resolver(example_catalog(), default_rules(), out_of_range="quarantine")
     gateway = resolver.gateway_of(scope)

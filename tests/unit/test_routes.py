@@ -66,7 +66,7 @@ def parts(answer: object) -> object:
     ],
 )
 def test_default_routes(topic: str, answer: object) -> None:
-    assert parts(ROUTES.route(topic)) == answer
+    assert parts(ROUTES.scopes[topic]) == answer
 
 
 def test_the_first_route_that_fits_wins() -> None:
@@ -77,21 +77,21 @@ def test_the_first_route_that_fits_wins() -> None:
         ],
         [],
     )
-    assert parts(routes.route("plc/01/temperature")) == ("readings", None, "01", None)
+    assert parts(routes.scopes["plc/01/temperature"]) == ("readings", None, "01", None)
 
 
 def test_the_same_topic_gives_the_same_scope() -> None:
-    assert ROUTES.route("GREENHOUSE/SARA") is ROUTES.route("GREENHOUSE/SARA")
-    assert ROUTES.route("GREENHOUSE/SARA") is not ROUTES.route("GREENHOUSE/SARA/01")
+    assert ROUTES.scopes["GREENHOUSE/SARA"] is ROUTES.scopes["GREENHOUSE/SARA"]
+    assert ROUTES.scopes["GREENHOUSE/SARA"] is not ROUTES.scopes["GREENHOUSE/SARA/01"]
 
 
 def test_invented_topics_do_not_grow_the_memory() -> None:
     routes = Routes([], [])
     for number in range(MAX_REMEMBERED_TOPICS + 10):
-        routes.route(str(number))
-    assert len(routes._remembered) == 10  # noqa: SLF001 - the bound is the promise
-    routes.route("x" * (MAX_REMEMBERED_CHARS + 1))
-    assert len(routes._remembered) == 10  # noqa: SLF001 - as above
+        routes.scopes[str(number)]
+    assert len(routes.scopes) == 10
+    routes.scopes["x" * (MAX_REMEMBERED_CHARS + 1)]
+    assert len(routes.scopes) == 10
 
 
 def test_every_fault_of_the_routes_is_listed() -> None:
