@@ -137,14 +137,14 @@ class Committer:
                 )
         asyncio.get_running_loop().call_later(_UNREAD_S, unread.clear)
 
-    def unacknowledged(self) -> set[int]:
-        """Give the packet ids of what waits for its COMMIT."""
+    def unacknowledged(self) -> list[Delivery]:
+        """Give the QoS 1 deliveries that wait for their COMMIT, in arrival order."""
         waiting = chain(
             self._left_to_commit,
             *(batch.deliveries for batch in self._intake.waiting),
             (delivery for delivery, _ in self._intake.held),
         )
-        return {each.packet_id for each in waiting if each.flags & QOS}
+        return [each for each in waiting if each.flags & QOS]
 
     def reconnected(self) -> None:
         """Count a connection after the first."""

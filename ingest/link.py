@@ -31,6 +31,7 @@ from ingest.receive import (
     Session,
     Verdict,
     answers_to,
+    without_retransmitted,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Receiver(Protocol):
     def claimed(self, claim: Claim) -> None:
         """Hear of a claim, before it can bring a delivery."""
 
-    def unacknowledged(self) -> set[int]:
-        """Give the packet ids taken in and not yet committed."""
+    def unacknowledged(self) -> list[Delivery]:
+        """Give the QoS 1 deliveries taken in and not yet committed, in arrival order."""
 
     def reconnected(self) -> None:
         """Hear of a subscribed connection after the first."""
@@ -280,21 +281,12 @@ class Link:
         return fresh
 
     def _without_retransmitted(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Leave out what the broker sends twice on one connection, impatient for a PUBACK.
-
-        MQTT 3.1.1 4.4 does not forbid it, and EMQX does it after `retry_interval` (30 s). Exact: an id
-        that waits for its PUBACK here, or whose PUBACK is not proved, names no other message yet.
-        """
+        """Leave out what the broker sends twice on one connection, impatient for a PUBACK."""
         if not any(delivery.flags & DUP for delivery in deliveries):
             return deliveries
-        known = self._receiver.unacknowledged() | {entry.packet_id for entry in self.ledger.pending}
-        fresh: list[Delivery] = []
-        for delivery in deliveries:
-            if not (delivery.flags & DUP and delivery.packet_id in known):
-                fresh.append(delivery)
-                if delivery.flags & QOS:
-                    known.add(delivery.packet_id)
-        return fresh
+        outstanding: list[Entry | Delivery] = [*self.ledger.pending, *self._receiver.unacknowledged()]
+        window = self._settings.broker.receive_maximum
+        return without_retransmitted(deliveries, outstanding, window=window)
 
     def _settle(self, verdict: Verdict) -> None:
         """Go on with what the redelivery showed: which PUBACKs the broker did not have."""

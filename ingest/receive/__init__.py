@@ -1,11 +1,12 @@
 """Receive: one MQTT session, its packets and what its acknowledgements mean.
 
-`session` speaks MQTT (paho), `transport` carries its bytes, `packets` and `acks` are pure.
+`session` speaks MQTT (paho), `transport` carries its bytes, `packets`, `acks` and `retransmitted` are pure.
 """
 
 from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
+from ingest.receive.retransmitted import without_retransmitted
 from ingest.receive.session import MqttVersion, Opened, Session
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Verdict",
     "answers_to",
     "entry_of",
+    "without_retransmitted",
 ]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 DUP: Final = 0x08
 QOS: Final = 0x06
 _TOPIC_REMEMBERED_CHARS: Final = 256
+_MOST_PENDING: Final = 60_000
+"""Fewer than the 65 535 packet ids. A full list would hold the id of the message after its last: sent again
+with the same payload, that one would look like the head of the list, and 65 535 messages like the list."""
 
 
 class Entry(NamedTuple):
@@ -51,7 +54,7 @@ _known_checksum = lru_cache(maxsize=65_536)(_topic_checksum)
 
 
 class AckLedger:
-    """The committed deliveries whose PUBACK the broker has not yet proved to have.
+    """The committed deliveries, the newest 60 000, whose PUBACK the broker has not yet proved to have.
 
     A proof is a PINGRESP: the broker answers a PINGREQ after it read everything before it. Order of
     calls for a batch: `extended_by` (the list to store with the COMMIT), `committed`, then, once
@@ -81,13 +84,14 @@ class AckLedger:
 
     def extended_by(self, entries: Sequence[Entry]) -> list[Entry]:
         """Give the list to store with the COMMIT of *entries*; changes nothing yet."""
-        return self._without_reused(entries) + list(entries)
+        return (self._without_reused(entries) + list(entries))[-_MOST_PENDING:]
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Remember *entries* as committed, after what was committed before."""
         kept = self._without_reused(entries)
         self._drop(len(self._unproven) - len(kept))
         self._unproven += entries
+        self._drop(max(len(self._unproven) - _MOST_PENDING, 0))
 
     def acknowledged(self, count: int) -> None:
         """Note that the PUBACKs of the *count* oldest unacknowledged entries were written."""
