@@ -1,7 +1,7 @@
-"""A broker with more in flight than there are packet ids: two messages go by one id, sent again with DUP.
+"""One packet id twice on one connection: the same message again, or another with more in flight than ids.
 
-Mosquitto does so to a client that has no Receive Maximum (MQTT 3.1.1) where `max_inflight_messages` is 0, and
-before 2.0.13 to everyone, since each PUBACK brought as many as the whole maximum.
+Mosquitto has more for a client without a Receive Maximum (MQTT 3.1.1) where `max_inflight_messages` is 0, and
+before 2.0.13 for everyone, since each PUBACK brought as many as the whole maximum.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import Greenhouse, shipped_broker
-from tests.gateways import Message, publish
+from tests.gateways import Message, packet, publish
 from tests.mqtt_client import Client
+from tests.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.acceptance.conftest import WorkerMaker
 
+DUP = 0x08
 LAST_ID = 65_535
 MESSAGES = LAST_ID + 465
 
@@ -51,3 +53,24 @@ async def test_more_in_flight_than_packet_ids_after_a_reconnect(
         await worker.until(last_is_stored, "the last reading is stored")
         await worker.stop()
         assert await greenhouse.values() == {7.0: MESSAGES, 8.0: 1}
+
+
+async def test_what_a_broker_sends_twice_on_one_connection(
+    greenhouse: Greenhouse, plain_dsn: str, worker_of: WorkerMaker
+) -> None:
+    def sent(value: int, *, dup: bool) -> bytes:
+        made = bytearray(packet(Message(greenhouse.map_topic, b'{"SENSOR_01": %d}' % value), packet_id=1))
+        made[0] |= DUP if dup else 0
+        return bytes(made)
+
+    async def both_are_stored() -> bool:
+        return await greenhouse.holds(2)
+
+    settings = {"broker": {"protocol": "3.1.1", "filters": [f"{greenhouse.map_topic}/#"]}}
+    pieces = (sent(7, dup=False), sent(7, dup=True), sent(8, dup=True))
+    async with ScriptedBroker(before=pieces) as broker:
+        worker = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
+        await worker.until(both_are_stored, "both messages are stored")
+        await worker.until(lambda: broker.pubacks == [1, 1], "both are acknowledged")
+        await worker.stop()
+    assert await greenhouse.values() == {7.0: 1, 8.0: 1}
