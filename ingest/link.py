@@ -188,7 +188,7 @@ class Link:
         """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""
         claim = await self._writer.claim()
         self._receiver.claimed(claim)
-        self._expect([Entry(*entry) for entry in claim.pending])
+        self._expect(claim.pending)
         self._pings = self._pongs = 0
         self._session = session = Session(
             self._settings.broker_address,

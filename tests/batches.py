@@ -76,7 +76,7 @@ class WriterUnderTest(Writer):
         await self.close()
 
     async def commit(
-        self, batch: Batch, pending: Sequence[tuple[int, int]] = (), also: Counts | None = None
+        self, batch: Batch, pending: Sequence[int] = (), also: Counts | None = None
     ) -> Outcome:
         return await super().commit(batch, pending, also or Counts())
 

@@ -3,7 +3,7 @@
 `session` speaks MQTT (paho), `transport` carries its bytes, `packets`, `acks` and `retransmitted` are pure.
 """
 
-from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of
+from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of, packet_id_of
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
 from ingest.receive.retransmitted import without_retransmitted
@@ -25,5 +25,6 @@ __all__ = [
     "Verdict",
     "answers_to",
     "entry_of",
+    "packet_id_of",
     "without_retransmitted",
 ]

@@ -14,8 +14,7 @@ its packet id. In doubt nothing is skipped: a duplicate is the lesser evil.
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 if TYPE_CHECKING:
@@ -25,32 +24,46 @@ if TYPE_CHECKING:
 
 DUP: Final = 0x08
 QOS: Final = 0x06
+_ID_SHIFT: Final = 32
 _TOPIC_REMEMBERED_CHARS: Final = 256
+_TOPICS_REMEMBERED: Final = 65_536
 _MOST_PENDING: Final = 60_000
 """Fewer than the 65 535 packet ids. A full list would hold the id of the message after its last: sent again
 with the same payload, that one would look like the head of the list, and 65 535 messages like the list."""
 
 
-class Entry(NamedTuple):
-    """One QoS 1 delivery, recognisable when it comes again."""
+Entry: TypeAlias = int
+"""One QoS 1 delivery, recognisable when it comes again: packet id * 2**32 + CRC-32 of topic and payload.
 
-    packet_id: int
-    checksum: int
-    """CRC-32 of topic and payload: tells a reused packet id, together with order and DUP."""
+That tells a reused packet id, together with order and DUP. A number and not a tuple: one is made for each
+message, and the list of them is stored with each COMMIT (0.3 and 0.01 µs each, against 0.45 and 0.1).
+"""
 
 
 def entry_of(delivery: Delivery) -> Entry:
     """Give the entry under which *delivery* is remembered."""
     topic, payload, _, packet_id = delivery
-    remembered = _known_checksum if len(topic) <= _TOPIC_REMEMBERED_CHARS else _topic_checksum
-    return tuple.__new__(Entry, (packet_id, crc32(payload, remembered(topic))))
+    return packet_id << _ID_SHIFT | crc32(payload, _checksums[topic])
 
 
-def _topic_checksum(topic: str) -> int:
-    return crc32(topic.encode("utf-8", "backslashreplace"))
+def packet_id_of(entry: Entry) -> int:
+    """Give the packet id of *entry*."""
+    return entry >> _ID_SHIFT
 
 
-_known_checksum = lru_cache(maxsize=65_536)(_topic_checksum)
+class _Checksums(dict[str, int]):
+    """The CRC-32 of topics already seen, looked up without a call of ours."""
+
+    def __missing__(self, topic: str) -> int:
+        checksum = crc32(topic.encode("utf-8", "backslashreplace"))
+        if len(topic) <= _TOPIC_REMEMBERED_CHARS:
+            if len(self) >= _TOPICS_REMEMBERED:
+                self.clear()
+            self[topic] = checksum
+        return checksum
+
+
+_checksums = _Checksums()
 
 
 class AckLedger:
@@ -128,9 +141,9 @@ class AckLedger:
 
         A broker reuses an id only after its PUBACK (MQTT 2.2.1-4), and it has seen them in order.
         """
-        new_ids = {entry.packet_id for entry in entries}
+        new_ids = {entry >> _ID_SHIFT for entry in entries}
         for index in range(len(self._unproven) - 1, -1, -1):
-            if self._unproven[index].packet_id in new_ids:
+            if self._unproven[index] >> _ID_SHIFT in new_ids:
                 return self._unproven[index + 1 :]
         return self._unproven
 

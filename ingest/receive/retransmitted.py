@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ingest.receive.acks import DUP, QOS, Entry, entry_of
+from ingest.receive.acks import DUP, QOS, Entry, entry_of, packet_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def without_retransmitted(
     """
     reach = min(window, _LAST_ID - 1)
     recent = outstanding[-reach:]
-    known = {each.packet_id: (place, each) for place, each in enumerate(recent)}
+    known = {_packet_id(each): (place, each) for place, each in enumerate(recent)}
     place = len(recent)
     fresh: list[Delivery] = []
     for delivery in deliveries:
@@ -49,5 +49,9 @@ def without_retransmitted(
     return fresh
 
 
+def _packet_id(earlier: Entry | Delivery) -> int:
+    return packet_id_of(earlier) if isinstance(earlier, int) else earlier.packet_id
+
+
 def _entry(earlier: Entry | Delivery) -> Entry:
-    return earlier if isinstance(earlier, Entry) else entry_of(earlier)
+    return earlier if isinstance(earlier, int) else entry_of(earlier)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
+import sys
+from array import array
 from dataclasses import dataclass
-from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final, get_args
 from zlib import crc32
 
@@ -176,7 +176,6 @@ DIGEST_BYTES: Final = 32
 """Of a SHA-256: `poison` holds them one behind the other."""
 _NAME_BYTES: Final = 63
 """What PostgreSQL keeps of an application_name."""
-_pack_entry: Final = struct.Struct(">HI").pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class Claim:
     epoch: int
     batch_id: UUID | None
     """The last batch committed, by whomever."""
-    pending: list[tuple[int, int]]
+    pending: list[int]
     """(packet id, checksum) of everything committed and unproven, oldest first."""
     filters: tuple[str, ...]
     """What the session was last subscribed to."""
@@ -243,7 +242,7 @@ async def record(  # noqa: PLR0917 - the row's columns in their order
     client_id: str,
     epoch: int,
     batch_id: UUID,
-    pending: Sequence[tuple[int, int]],
+    pending: Sequence[int],
     counters: Mapping[str, int],
     booking: Booking,
 ) -> None:
@@ -268,9 +267,7 @@ async def record(  # noqa: PLR0917 - the row's columns in their order
         raise _taken_over(client_id)
 
 
-async def forget(
-    connection: asyncpg.Connection, client_id: str, epoch: int, pending: Sequence[tuple[int, int]]
-) -> None:
+async def forget(connection: asyncpg.Connection, client_id: str, epoch: int, pending: Sequence[int]) -> None:
     """Shorten the stored list to *pending* between batches, once the broker proved the rest."""
     if await connection.execute(_FORGET, client_id, epoch, pack(pending)) != "UPDATE 1":
         raise _taken_over(client_id)
@@ -295,15 +292,20 @@ async def store_filters(
         raise _taken_over(client_id)
 
 
-def pack(pending: Sequence[tuple[int, int]]) -> bytes:
-    """Give *pending* as stored: 6 bytes an entry, uint16 packet id and uint32 checksum."""
-    # Not one format for all of them: struct remembers a hundred formats, of 2 MB for a list of 20 000.
-    return b"".join(starmap(_pack_entry, pending))
+def pack(pending: Sequence[int]) -> bytes:
+    """Give *pending* as stored: 8 bytes an entry, big-endian: packet id (uint32) and checksum (uint32)."""
+    stored = array("Q", pending)
+    if sys.byteorder == "little":
+        stored.byteswap()
+    return stored.tobytes()
 
 
-def unpack(stored: bytes) -> list[tuple[int, int]]:
+def unpack(stored: bytes) -> list[int]:
     """Give the entries of a stored list, oldest first."""
-    return list(struct.iter_unpack(">HI", stored))
+    pending = array("Q", stored)
+    if sys.byteorder == "little":
+        pending.byteswap()
+    return pending.tolist()
 
 
 def _columns_of(booking: Booking) -> list[list[Any]]:

@@ -94,7 +94,7 @@ class Writer:
         """Take a new epoch of the session. Raises SessionTakenOver if it was lost since the last."""
         return await self._until_done(self._claim)
 
-    async def commit(self, batch: Batch, pending: Sequence[tuple[int, int]], also: Counts) -> Outcome:
+    async def commit(self, batch: Batch, pending: Sequence[int], also: Counts) -> Outcome:
         """Commit *batch*: its rows, dead letters, counters (*also* added to them) and journal entry.
 
         *pending* is the journal's list including this batch. Returns only after COMMIT; raises
@@ -109,7 +109,7 @@ class Writer:
         self._budget.spend(outcome.letters)
         return outcome
 
-    async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
+    async def forget(self, pending: Sequence[int]) -> None:
         """Shorten the stored list to *pending* while nothing else is to be written.
 
         Does nothing before the first claim: the list is then another process's.
@@ -248,7 +248,7 @@ class Writer:
         self,
         batch: Batch,
         packed: list[bytes],
-        pending: Sequence[tuple[int, int]],
+        pending: Sequence[int],
         also: Counts,
         attempts: Attempts,
     ) -> Outcome:
@@ -286,7 +286,7 @@ class Writer:
         epoch: int,
         batch: Batch,
         packed: list[bytes],
-        pending: Sequence[tuple[int, int]],
+        pending: Sequence[int],
         also: Counts,
         attempts: Attempts,
         *,

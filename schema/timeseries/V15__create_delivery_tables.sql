@@ -21,7 +21,7 @@ create table iot.ingest_sessions (
     claimed_at timestamptz,
     committed_at timestamptz,
     constraint ingest_sessions_pkey primary key (client_id),
-    constraint ingest_sessions_pending_check check (octet_length(pending) % 6 = 0),
+    constraint ingest_sessions_pending_check check (octet_length(pending) % 8 = 0),
     constraint ingest_sessions_suspect_check check (octet_length(suspect) = 32),
     constraint ingest_sessions_poison_check check (octet_length(poison) % 32 = 0)
 );
@@ -35,8 +35,8 @@ comment on column iot.ingest_sessions.owner is
     'The process that made the last claim, by a number of its own: tells a claim whose answer was lost from a stranger''s.';
 comment on column iot.ingest_sessions.batch_id is 'Last committed batch; settles a COMMIT whose outcome is unknown.';
 comment on column iot.ingest_sessions.pending is
-    'Committed messages the broker has not proved to know as acknowledged, oldest first; 6 bytes an entry: packet id '
-    '(uint16), CRC-32 of topic and payload (uint32), big-endian.';
+    'Committed messages the broker has not proved to know as acknowledged, oldest first; 8 bytes an entry: packet id '
+    '(uint32), CRC-32 of topic and payload (uint32), big-endian.';
 comment on column iot.ingest_sessions.filters is 'Topic filters the session is subscribed to.';
 comment on column iot.ingest_sessions.unfinished_starts is
     'Processes in a row that claimed the session and, so far or until they ended without taking leave, committed nothing. '
@@ -359,7 +359,7 @@ create view iot.v_ingest_sessions as
 select
     s.client_id,
     s.epoch,
-    octet_length(s.pending) / 6 as pending_entries,
+    octet_length(s.pending) / 8 as pending_entries,
     s.filters,
     s.unfinished_starts,
     s.host,

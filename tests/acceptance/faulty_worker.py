@@ -129,14 +129,14 @@ class FaultySession(Session):
 class FaultyWriter(Writer):
     """A Writer with fault points before a transaction and around the emptied list."""
 
-    async def commit(self, batch: Batch, pending: Sequence[tuple[int, int]], also: Counts) -> Outcome:
+    async def commit(self, batch: Batch, pending: Sequence[int], also: Counts) -> Outcome:
         if come_to("before_copy"):
             end()
         if batch.rows and any(holds(each.payload, "EXCEPTION") for each in batch.deliveries):
             raise RuntimeError("a bug")
         return await super().commit(batch, pending, also)
 
-    async def forget(self, pending: Sequence[tuple[int, int]]) -> None:
+    async def forget(self, pending: Sequence[int]) -> None:
         if come_to("after_proof"):
             end()
         await super().forget(pending)

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from ingest.receive import packet_id_of
 from ingest.write import journal
 from tests.acceptance.conftest import Greenhouse
 from tests.gateways import Message, publish
@@ -104,7 +105,7 @@ async def test_packet_ids_that_wrap_within_a_batch(
     stored = await greenhouse.fetchval(
         "select pending from iot.ingest_sessions where client_id = $1", client_id
     )
-    ids = [packet_id for packet_id, _ in journal.unpack(stored)]
+    ids = [packet_id_of(entry) for entry in journal.unpack(stored)]
     assert ids[:12] == [*range(BEFORE_THE_WRAP + 1, LAST_ID + 1), 1, 2]
     successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=client_id, settings=SETTINGS)
     await finished(successor, greenhouse, broker, 1_000)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.decode import Decoder, Routes, routes
@@ -60,7 +59,7 @@ def invented(numbers: range) -> Iterator[Message]:
 
 def test_invented_names_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packets, "_TOPICS_REMEMBERED", BOUND)
-    monkeypatch.setattr(acks, "_known_checksum", lru_cache(BOUND)(acks._topic_checksum))  # noqa: SLF001 (its bound is set at import)
+    monkeypatch.setattr(acks, "_TOPICS_REMEMBERED", BOUND)
     monkeypatch.setattr(routes, "MAX_REMEMBERED_TOPICS", BOUND)
     monkeypatch.setattr(resolver, "CACHED_NAMES", BOUND)
     settings = Settings()

@@ -111,7 +111,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
         await deadletters.store(iot, "w", [letter], max_payload_bytes=1000)
         await overflow.add(iot, "w", Budget(0).divide([letter]))
-        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2)], {"received": 1}, BOOKING)
+        await journal.record(iot, "w", claim.epoch, uuid4(), [1 << 32], {"received": 1}, BOOKING)
     async with iot.transaction():
         inserted = await insert_staged(iot, pack([known, conflicting]), "dead_letter")
         assert (inserted.written, len(inserted.duplicates), len(inserted.conflicts)) == (0, 1, 1)
@@ -119,7 +119,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
         assert (await insert_staged(iot, pack([late]), "dead_letter")).written == 1
         unstorable = Row(SERIES, NOON_US + 750_000, 20.3, rb'{"note": "\u0000"}', "T")
         assert list((await insert_staged(iot, pack([unstorable]), "dead_letter")).refused) == [0]
-        await journal.record(iot, "w", claim.epoch, uuid4(), [(1, 2), (2, 3)], {"received": 1}, BOOKING)
+        await journal.record(iot, "w", claim.epoch, uuid4(), [1 << 32, 2 << 32], {"received": 1}, BOOKING)
     await journal.suspect(iot, "w", claim.epoch, bytes(32))
     await journal.store_filters(iot, "w", claim.epoch, ["a/#"])
     await journal.forget(iot, "w", claim.epoch, [])

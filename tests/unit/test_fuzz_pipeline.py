@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ingest.decode import IGNORED
 from ingest.intake import Intake
 from ingest.model import REASONS, Decoded, Delivery
-from ingest.receive import Entry, entry_of
+from ingest.receive import entry_of, packet_id_of
 from ingest.resolve import Resolver
 from ingest.resolve.catalog import Greenhouse
 from ingest.storable import storable
@@ -176,4 +176,4 @@ def account(batch: Batch) -> None:
     for packed in pack(batch.rows):
         assert packed[:2] == len(COLUMNS).to_bytes(2, "big")
     for delivery in batch.deliveries:
-        assert isinstance(entry_of(delivery), Entry)
+        assert packet_id_of(entry_of(delivery)) == delivery.packet_id

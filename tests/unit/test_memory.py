@@ -71,7 +71,7 @@ def test_a_waiting_message_takes_less_than_a_kilobyte(message: Callable[[int], t
 def test_a_journal_of_any_length_leaves_nothing_behind() -> None:
     def pack_all() -> None:
         for length in range(COUNT, COUNT + 50):
-            journal.pack([(number, number) for number in range(length)])
+            journal.pack(range(length))
 
     assert traced_bytes(pack_all) < 1_000_000
 
