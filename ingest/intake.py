@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections import deque
+from itertools import count
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from ingest.model import UNPLACED, Rejection
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.model import Delivery, Gateway, Reason
     from ingest.resolve import Resolver
@@ -66,15 +67,12 @@ class Intake:
         Receipt times (µs since 1970-01-01 UTC) increase strictly from message to message, so that
         two messages read in one go never share a key.
         """
-        batch, add, limit = self._filling, self._add, self._max_batch_rows
-        receipt_us = max(self._last_us, now_us - 1)
-        for delivery in deliveries:
-            receipt_us += 1
-            add(batch, delivery, receipt_us)
-            if len(batch.rows) + batch.rejected >= limit:
-                self._full.append(batch)
-                batch = self._filling = Batch()
-        self._last_us = receipt_us
+        first_us = max(self._last_us + 1, now_us)
+        messages = zip(deliveries, count(first_us))
+        while self._fill(self._filling, messages):
+            self._full.append(self._filling)
+            self._filling = Batch()
+        self._last_us = first_us + len(deliveries) - 1
         self.messages += len(deliveries)
 
     def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
@@ -127,7 +125,7 @@ class Intake:
         for index, delivery in enumerate(batch.deliveries):
             receipt_us = batch.receipts_us[index]
             if index in batch.curable:
-                self._add(revised, delivery, receipt_us)
+                self._fill(revised, iter([(delivery, receipt_us)]))
             else:
                 revised.add(
                     delivery,
@@ -148,10 +146,9 @@ class Intake:
     def part(self, batch: Batch, start: int, stop: int) -> Batch:
         """Decode and resolve messages *start* to *stop* of *batch* again, as a batch of their own."""
         part = Batch()
-        for delivery, receipt_us in zip(
-            batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True
-        ):
-            self._add(part, delivery, receipt_us)
+        messages = zip(batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True)
+        while self._fill(part, messages):
+            pass  # over the bound in rows: still one batch
         return part
 
     def rejected(self, batch: Batch, reason: Reason, detail: str) -> Batch:
@@ -161,37 +158,44 @@ class Intake:
             self._reject(rejected, delivery, receipt_us, reason, detail)
         return rejected
 
-    def _add(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
-        topic, payload, flags, _ = delivery
-        if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
-            self._reject(batch, delivery, receipt_us, "poison", detail)
-            return
-        try:
-            decoded = (
-                IGNORED
-                if flags & _RETAIN and self._ignore_retained
-                else self._decoder.decode(topic, payload, receipt_us)
-            )
-            if decoded is IGNORED:
-                batch.ignore(delivery, receipt_us, self.gateway_of(topic))
-                return
-            rows, rejections, tenant_id, missing, gateway = self.resolver.resolve(decoded)
-        except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
-            fault = place_of(error)
-            if self._on_fault is not None:
-                self._on_fault(fault, error)
-            self._reject(batch, delivery, receipt_us, "worker_fault", fault)
-            return
-        _, _, unread, nulls = decoded
-        if not unread and not rejections:
-            batch.add(delivery, receipt_us, rows, gateway=gateway, nulls=nulls)
-            return
-        lost = [*unread, *rejections]
-        index = batch.add(delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls)
-        if missing:
-            if not batch.curable:
-                batch.catalog_version = self.resolver.catalog.version
-            batch.curable[index] = missing
+    def _fill(self, batch: Batch, messages: Iterator[tuple[Delivery, int]]) -> bool:
+        """Add *messages*, each with its receipt time, until *batch* is full (True) or they end."""
+        decode, resolve = self._decoder.decode, self.resolver.resolve
+        add_good, rows_of_batch = batch.add_good, batch.rows
+        for delivery, receipt_us in messages:
+            topic, payload, flags, _ = delivery
+            if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
+                self._reject(batch, delivery, receipt_us, "poison", detail)
+                continue
+            try:
+                decoded = (
+                    IGNORED
+                    if flags & _RETAIN and self._ignore_retained
+                    else decode(topic, payload, receipt_us)
+                )
+                if decoded is IGNORED:
+                    batch.ignore(delivery, receipt_us, self.gateway_of(topic))
+                    continue
+                rows, rejections, tenant_id, missing, gateway = resolve(decoded)
+            except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
+                fault = place_of(error)
+                if self._on_fault is not None:
+                    self._on_fault(fault, error)
+                self._reject(batch, delivery, receipt_us, "worker_fault", fault)
+                continue
+            _, _, unread, nulls = decoded
+            if unread or rejections or nulls:
+                lost = [*unread, *rejections]
+                index = batch.add(delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls)
+                if missing:
+                    if not batch.curable:
+                        batch.catalog_version = self.resolver.catalog.version
+                    batch.curable[index] = missing
+            else:
+                add_good(delivery, receipt_us, rows, gateway)
+            if len(rows_of_batch) + batch.rejected >= self._max_batch_rows:
+                return True
+        return False
 
     def _reject(self, batch: Batch, delivery: Delivery, receipt_us: int, reason: Reason, detail: str) -> None:
         rejection = Rejection("", reason, detail)

@@ -207,6 +207,10 @@ class Series:
     """The label or device code behind a derived sensor id, stored in `metadata`; None if registered."""
     packed: bytes = b""
     """Its ids as write packs them, kept here so that they live as long as the series; empty at first."""
+    packed_metadata: bytes | None = None
+    """The metadata of its last row, and"""
+    packed_end: bytes = b""
+    """its ids with that metadata: the next row most often has the same."""
 
 
 class Row(NamedTuple):

@@ -112,14 +112,7 @@ class Batch:
     ) -> int:
         """Append one message with its rows, rejections and nulls; give its index."""
         index = len(self.deliveries)
-        self.deliveries.append(delivery)
-        self.receipts_us.append(receipt_us)
-        self.gateways.append(gateway)
-        self.row_starts.append(len(self.rows))
-        self.rows += rows
-        topic, payload, _, _ = delivery
-        # As `message_bytes`, without the call.
-        self.payload_bytes += len(payload) + len(topic) * (1 if topic.isascii() else 4)
+        self.add_good(delivery, receipt_us, rows, gateway)
         if rejections:
             self.rejections[index] = rejections
             self.rejected += len(rejections)
@@ -129,6 +122,17 @@ class Batch:
             self.nulls_of[index] = nulls
             self.nulls += nulls
         return index
+
+    def add_good(self, delivery: Delivery, receipt_us: int, rows: Iterable[Row], gateway: Gateway) -> None:
+        """Append one message that is nothing but its rows: what nearly every message is."""
+        self.deliveries.append(delivery)
+        self.receipts_us.append(receipt_us)
+        self.gateways.append(gateway)
+        self.row_starts.append(len(self.rows))
+        self.rows += rows
+        topic, payload, _, _ = delivery
+        # As `message_bytes`, without the call.
+        self.payload_bytes += len(payload) + len(topic) * (1 if topic.isascii() else 4)
 
     def ignore(self, delivery: Delivery, receipt_us: int, gateway: Gateway = UNPLACED) -> None:
         """Append one message that is acknowledged, counted and not read."""

@@ -36,6 +36,8 @@ _TRAILER: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
 _EPOCH_2000_US: Final = 946_684_800_000_000
 _CHUNK_BYTES: Final = 524_288
+_KEPT_METADATA_BYTES: Final = 200
+"""A series without a registered sensor has its label there, 30 bytes; what a gateway sends is not kept."""
 
 _head = struct.Struct(">hiqid").pack
 _ids = struct.Struct(">i16si16si16sihih").pack
@@ -43,16 +45,25 @@ _length = struct.Struct(">i").pack
 
 
 def pack(rows: Sequence[Row]) -> list[bytes]:
-    """Give each row as one COPY tuple, in COLUMNS order; the ids of a series are packed once."""
-    packed = []
-    for series, time_us, value, metadata, _ in rows:
-        ids = series.packed or _pack_ids(series)
-        head = _head(_FIELDS, 8, time_us - _EPOCH_2000_US, 8, value)
-        if metadata is None:
-            packed.append(head + ids + _NULL)
-        else:
-            packed.append(head + ids + _length(len(metadata) + 1) + b"\x01" + metadata)
-    return packed
+    """Give each row as one COPY tuple, in COLUMNS order; what a series' rows have in common is packed once."""
+    return [
+        _head(_FIELDS, 8, time_us - _EPOCH_2000_US, 8, value)
+        + (
+            series.packed_end
+            if metadata is series.packed_metadata and series.packed_end
+            else _pack_end(series, metadata)
+        )
+        for series, time_us, value, metadata, _ in rows
+    ]
+
+
+def _pack_end(series: Series, metadata: bytes | None) -> bytes:
+    """Pack all but time and value."""
+    end = series.packed or _pack_ids(series)
+    end += _NULL if metadata is None else _length(len(metadata) + 1) + b"\x01" + metadata
+    if metadata is None or len(metadata) <= _KEPT_METADATA_BYTES:
+        series.packed_metadata, series.packed_end = metadata, end
+    return end
 
 
 def _pack_ids(series: Series) -> bytes:

@@ -247,7 +247,7 @@ async def test_what_the_delivery_tables_hold_to(iot: asyncpg.Connection[asyncpg.
     assert tuple(session) == (0, b"", [])
     (shown,) = await iot.fetch("select pending_entries, age from iot.v_ingest_sessions")
     assert tuple(shown) == (0, None)
-    await iot.execute("update iot.ingest_sessions set pending = $1, committed_at = now()", bytes(12))
+    await iot.execute("update iot.ingest_sessions set pending = $1, committed_at = now()", bytes(16))
     assert await iot.fetchval("select pending_entries from iot.v_ingest_sessions") == 2
     with pytest.raises(asyncpg.CheckViolationError):
         await iot.execute("update iot.ingest_sessions set pending = $1", bytes(7))
