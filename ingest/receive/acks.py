@@ -77,6 +77,8 @@ class AckLedger:
     def __init__(self, pending: Iterable[Entry] = ()) -> None:
         """Start from the list stored with the last COMMIT."""
         self._unproven: list[Entry] = list(pending)
+        self._ids = _ids_of(self._unproven)
+        """Their packet ids. Nearly always none is used again; to look at 40 000 entries for one takes 2 ms."""
         self._acknowledged = 0
         self._pings: deque[int] = deque()
 
@@ -104,6 +106,7 @@ class AckLedger:
         kept = self._without_reused(entries)
         self._drop(len(self._unproven) - len(kept))
         self._unproven += entries
+        self._ids |= _ids_of(entries)
         self._drop(max(len(self._unproven) - _MOST_PENDING, 0))
 
     def acknowledged(self, count: int) -> None:
@@ -133,6 +136,7 @@ class AckLedger:
         A PINGREQ on its way goes on being paired with its answer, and proves nothing.
         """
         self._unproven = list(unproven)
+        self._ids = _ids_of(self._unproven)
         self._acknowledged = 0
         self._pings = deque(0 for _ in self._pings)
 
@@ -141,7 +145,9 @@ class AckLedger:
 
         A broker reuses an id only after its PUBACK (MQTT 2.2.1-4), and it has seen them in order.
         """
-        new_ids = {entry >> _ID_SHIFT for entry in entries}
+        new_ids = _ids_of(entries)
+        if self._ids.isdisjoint(new_ids):
+            return self._unproven
         for index in range(len(self._unproven) - 1, -1, -1):
             if self._unproven[index] >> _ID_SHIFT in new_ids:
                 return self._unproven[index + 1 :]
@@ -149,9 +155,16 @@ class AckLedger:
 
     def _drop(self, count: int) -> None:
         if count:
+            self._ids -= _ids_of(self._unproven[:count])
             del self._unproven[:count]
+            if len(self._ids) < len(self._unproven):  # one id twice, against MQTT 2.2.1-4
+                self._ids = _ids_of(self._unproven)
             self._acknowledged = max(self._acknowledged - count, 0)
             self._pings = deque(max(mark - count, 0) for mark in self._pings)
+
+
+def _ids_of(entries: Iterable[Entry]) -> set[int]:
+    return {entry >> _ID_SHIFT for entry in entries}
 
 
 class Verdict(NamedTuple):

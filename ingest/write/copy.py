@@ -45,7 +45,7 @@ _length = struct.Struct(">i").pack
 
 
 def pack(rows: Sequence[Row]) -> list[bytes]:
-    """Give each row as one COPY tuple, in COLUMNS order; what a series' rows have in common is packed once."""
+    """Give each row as one COPY tuple, in COLUMNS order; what a series' rows share is packed once."""
     return [
         _head(_FIELDS, 8, time_us - _EPOCH_2000_US, 8, value)
         + (
