@@ -21,7 +21,7 @@ from ingest.errors import BatchRefused
 from ingest.link import Link
 from ingest.model import UNPLACED
 from ingest.observe.skew import ClockSkews
-from ingest.receive import QOS, Entry, answers_to, entry_of
+from ingest.receive import QOS, Entry, answers_to, entries_of
 from ingest.write import Batch, Counts, Outcome, Writer
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Committer:
 
     async def _commit_part(self, batch: Batch) -> None:
         ledger = self.link.ledger
-        entries = [entry_of(delivery) for delivery in batch.deliveries if delivery.flags & QOS]
+        entries = entries_of(batch.deliveries)
         started_s = time.perf_counter()
         outcome = await self._write(batch, ledger.extended_by(entries))
         ledger.committed(entries)

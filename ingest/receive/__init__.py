@@ -3,7 +3,17 @@
 `session` speaks MQTT (paho), `transport` carries its bytes, `packets`, `acks` and `retransmitted` are pure.
 """
 
-from ingest.receive.acks import DUP, QOS, AckLedger, Entry, Redelivery, Verdict, entry_of, packet_id_of
+from ingest.receive.acks import (
+    DUP,
+    QOS,
+    AckLedger,
+    Entry,
+    Redelivery,
+    Verdict,
+    entries_of,
+    entry_of,
+    packet_id_of,
+)
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
 from ingest.receive.retransmitted import without_retransmitted
@@ -24,6 +34,7 @@ __all__ = [
     "Session",
     "Verdict",
     "answers_to",
+    "entries_of",
     "entry_of",
     "packet_id_of",
     "without_retransmitted",

@@ -46,6 +46,15 @@ def entry_of(delivery: Delivery) -> Entry:
     return packet_id << _ID_SHIFT | crc32(payload, _checksums[topic])
 
 
+def entries_of(deliveries: Iterable[Delivery]) -> list[Entry]:
+    """Give the entry of each of *deliveries* that wants an answer: `entry_of` without a call for each."""
+    return [
+        packet_id << _ID_SHIFT | crc32(payload, _checksums[topic])
+        for topic, payload, flags, packet_id in deliveries
+        if flags & QOS
+    ]
+
+
 def packet_id_of(entry: Entry) -> int:
     """Give the packet id of *entry*."""
     return entry >> _ID_SHIFT
@@ -78,7 +87,7 @@ class AckLedger:
         """Start from the list stored with the last COMMIT."""
         self._unproven: list[Entry] = list(pending)
         self._ids = _ids_of(self._unproven)
-        """Their packet ids. Nearly always none is used again; to look at 40 000 entries for one takes 2 ms."""
+        """Their packet ids. Nearly always none comes again; to look at 40 000 entries for one takes 2 ms."""
         self._acknowledged = 0
         self._pings: deque[int] = deque()
 

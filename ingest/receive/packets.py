@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
+from array import array
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import IngestError
@@ -23,9 +25,8 @@ _PUBLISH: Final = 0x30
 _QOS_BITS: Final = 0x06
 _QOS_1: Final = 0x02
 _CONTINUES: Final = 0x80
-_PUBACK_HEADER: Final = 0x4002_0000
-_PUBREC: Final = 0x1000_0000
-"""Makes a PUBREC of a PUBACK, in the number that `answers_to` gives."""
+_PUBACK: Final = 0x4002_0000
+_PUBREC: Final = 0x5002_0000
 _TOPICS_REMEMBERED: Final = 100_000
 _TOPIC_REMEMBERED_BYTES: Final = 256
 WHOLE_PACKET_BYTES: Final = 1_048_576
@@ -238,18 +239,22 @@ def _long_length(data: bytes, at: int, size: int) -> tuple[int, int]:
 
 
 def answers_to(deliveries: Iterable[Delivery]) -> list[int]:
-    """Give, for each delivery that wants one, what `answer_blob` takes: its packet id, marked if QoS 2.
+    """Give the answer to each delivery that wants one, as `answer_blob` takes it: its four bytes as a number.
 
-    We subscribe at QoS 1; QoS 2 comes from a session that an earlier consumer subscribed so. A broker
-    that gets a PUBACK for it ends the connection, and sends it again on the next.
+    A PUBACK or PUBREC with reason code 0 (short form in MQTT 5 too: 3.4.2.1). We subscribe at QoS 1; QoS 2
+    comes from a session that an earlier consumer subscribed so. A broker that gets a PUBACK for it ends the
+    connection, and sends it again on the next.
     """
     return [
-        packet_id if flags & _QOS_BITS == _QOS_1 else packet_id | _PUBREC
+        (_PUBACK if flags & _QOS_BITS == _QOS_1 else _PUBREC) | packet_id
         for _, _, flags, packet_id in deliveries
         if flags & _QOS_BITS
     ]
 
 
 def answer_blob(answers: list[int]) -> bytes:
-    """Build one PUBACK or PUBREC (reason code 0, short form in MQTT 5 too: 3.4.2.1) for each, in order."""
-    return struct.pack(f">{len(answers)}I", *[_PUBACK_HEADER | answer for answer in answers])
+    """Give *answers* as the bytes to write, in order."""
+    words = array("I", answers)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words.tobytes()
