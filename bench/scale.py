@@ -10,7 +10,8 @@ letters, counted. So a message costs the worker as much as 22 readings, and the 
 rows: with both cores taken by workers, broker and database must get by with what is left. `ingest run
 --workers N` as an operator runs it, over shared subscriptions, on a backlog that waits for its sessions; the
 time is from the first worker's connecting to the last COMMIT. Every message is counted afterwards; a round
-that lost or doubled one says so.
+that lost or doubled one says so. Beside it, what the machine gives to two processes that do nothing but
+decode: two virtual cores are seldom worth two.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.__main__ import prepare, shipped_broker
+from ingest.decode import Decoder, Routes
+from ingest.intake import Intake
+from ingest.labels import LabelRules
+from ingest.model import Delivery
+from ingest.resolve import Catalog, Resolver
+from ingest.settings import Settings
 from tests.gateways import Message, publish
 from tests.servers import PostgresCluster
 
@@ -138,6 +145,36 @@ async def drained(
     return seconds, exact
 
 
+def decode(count: int) -> None:
+    """Decode and resolve *count* messages, without broker and database; print the seconds."""
+    settings = Settings()
+    intake = Intake(
+        Decoder(Routes(settings.route, settings.decode.ignore), settings.decode),
+        Resolver(Catalog.build(), LabelRules(settings.label_rule), out_of_range="quarantine"),
+        ignore_retained=True,
+        max_batch_rows=count,
+    )
+    deliveries = [Delivery("GREENHOUSE/X/01", payload_of(number), 2, 1) for number in range(500)]
+    started_s = time.perf_counter()
+    for _ in range(count // len(deliveries)):
+        intake.take_in(deliveries, time.time_ns() // 1000)
+        intake.next_batch()
+    print(time.perf_counter() - started_s)
+
+
+def ceiling(count: int) -> float:
+    """Give how many times as much two processes decode as one, each for itself."""
+
+    def seconds(processes: int) -> float:
+        command = [sys.executable, "-m", "bench.scale", "--decode", str(count)]
+        running = [
+            subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+        ]
+        return max(float(each.communicate(timeout=_PATIENCE_S)[0]) for each in running)
+
+    return round(2 * seconds(1) / seconds(2), 2)
+
+
 async def make_greenhouses(connection: asyncpg.Connection) -> list[str]:
     """Register a tenant with one greenhouse for each gateway; give where they publish."""
     topics = []
@@ -194,6 +231,7 @@ def report(figures: dict[str, object], target: str) -> None:
     console = Console()
     console.print(table)
     console.print("each message once: " + ("yes" if figures["exact"] else "NO"))
+    console.print(f"two processes that only decode: {figures['ceiling']:.2f} times one")
 
 
 def main() -> int:
@@ -203,7 +241,11 @@ def main() -> int:
     parser.add_argument("--messages", type=int, help="messages a round")
     parser.add_argument("--rounds", type=int, help="rounds; the medians are shown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--decode", type=int, metavar="COUNT", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.decode:
+        decode(options.decode)
+        return 0
     count = options.messages or (20_000 if options.quick else 60_000)
     rounds = options.rounds or (1 if options.quick else 3)
     external = os.environ.get("INGEST_TEST_TIMESERIES_DSN")
@@ -218,6 +260,7 @@ def main() -> int:
     else:
         with PostgresCluster() as cluster:
             figures = _prepared_and_measured(cluster.create_database(), count, rounds, timescale=False)
+    figures["ceiling"] = ceiling(count)
     report(figures, "TimescaleDB" if external else "PostgreSQL, no TimescaleDB")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
