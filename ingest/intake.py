@@ -51,6 +51,7 @@ class Intake:
         self._max_batch_rows = max_batch_rows
         self._on_fault = on_fault
         self._last_us = 0
+        self._step_us, self._slot_us = 1, 0
         self._filling = Batch()
         self._full: deque[Batch] = deque()
         self.messages = 0
@@ -67,13 +68,19 @@ class Intake:
         Receipt times (µs since 1970-01-01 UTC) increase strictly from message to message, so that
         two messages read in one go never share a key.
         """
-        first_us = max(self._last_us + 1, now_us)
-        messages = zip(deliveries, count(first_us))
+        step_us = self._step_us
+        first_us = max(self._last_us + step_us, now_us + (self._slot_us - now_us) % step_us)
+        messages = zip(deliveries, count(first_us, step_us))
         while self._fill(self._filling, messages):
             self._full.append(self._filling)
             self._filling = Batch()
-        self._last_us = first_us + len(deliveries) - 1
+        self._last_us = first_us + (len(deliveries) - 1) * step_us
         self.messages += len(deliveries)
+
+    def share_clock(self, slot: int, of: int) -> None:
+        """Give only receipt times that are *slot* modulo *of*: the share group's others give the others."""
+        self._step_us, self._slot_us = of, slot
+        self._last_us += (slot - self._last_us) % of
 
     def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Keep *deliveries* without a look at them, for `release`."""
