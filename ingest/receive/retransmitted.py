@@ -34,7 +34,12 @@ def without_retransmitted(
     """
     reach = min(window, _LAST_ID - 1)
     recent = outstanding[-reach:]
-    known = {_packet_id(each): (place, each) for place, each in enumerate(recent)}
+    asked = {delivery.packet_id for delivery in deliveries if delivery.flags & DUP}
+    known = {
+        packet_id: (place, each)
+        for place, each in enumerate(recent)
+        if (packet_id := _packet_id(each)) in asked
+    }
     place = len(recent)
     fresh: list[Delivery] = []
     for delivery in deliveries:
