@@ -1,19 +1,40 @@
-"""What a worker says of its lag, and of being ready, while its database is away and after."""
+"""What a running worker says: all that alerts and dashboards ask for, and its lag while its database is away."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import Greenhouse
 from tests.gateways import publish
+from tests.promql import Selector, selectors, without_series
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import WorkerMaker
     from tests.servers import Mosquitto, PostgresCluster
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
-async def test_lag_grows_with_the_database_away_and_is_gone_with_the_last_commit(
+
+def asked_for() -> list[Selector]:
+    """Give what alert rules and dashboards select of a worker's own series."""
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    expressions = [rule["expr"] for group in groups for rule in group["rules"]]
+    for path in DEPLOY.glob("grafana/dashboards/*.json"):
+        targets = [
+            each for panel in json.loads(path.read_text())["panels"] for each in panel.get("targets", ())
+        ]
+        expressions += [target["expr"] for target in targets if "expr" in target]
+    found = [each for expression in expressions for each in selectors(expression)]
+    return [each for each in found if each.name != "up" and ":" not in each.name]
+
+
+async def test_a_page_has_what_is_asked_for_and_lag_grows_with_the_database_away(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
@@ -23,6 +44,13 @@ async def test_lag_grows_with_the_database_away_and_is_gone_with_the_last_commit
     await worker.ready()
     await publish(broker.port, greenhouse.messages(range(20)))
     await worker.until(lambda: greenhouse.holds(20), "20 rows")
+    _, page = await worker.get("/metrics")
+    families = list(text_string_to_metric_families(page))
+    series = [(sample.name, sample.labels) for family in families for sample in family.samples]
+    wanted = asked_for()
+    assert len(wanted) > 50
+    assert without_series(wanted, series) == []
+    assert without_series(selectors('ingest_retries_total{sqlstate_class="99"}'), series)
     metrics = await worker.metrics()
     assert (metrics["ingest_ready"], metrics["ingest_lag_seconds"]) == (1, 0)
 
