@@ -1,4 +1,4 @@
-"""What a running worker says: all that alerts and dashboards ask for, and its lag while its database is away."""
+"""What a running worker says: all that alerts and dashboards ask for; its lag with its database away."""
 
 from __future__ import annotations
 
