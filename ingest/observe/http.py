@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from ingest.errors import ConfigurationError
-from ingest.observe.metrics import CONTENT_TYPE, Metrics
+from ingest.observe.metrics import CONTENT_TYPE
 from ingest.observe.terminal import json_line
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
 
 
+class Page(Protocol):
+    """What /metrics shows: one worker's `Metrics`, or those of several, `Merged`."""
+
+    def exposition(self) -> bytes:
+        """Return the page in Prometheus' text format."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """`live`: the process works at all. `reasons`: why it is not ready, empty when it is."""
@@ -68,7 +75,7 @@ class _Answer:
 class HttpServer:
     """Serves *metrics* and *health* (asked at each request, must not block) on one port."""
 
-    def __init__(self, host: str, port: int, metrics: Metrics, health: Callable[[], Health]) -> None:
+    def __init__(self, host: str, port: int, metrics: Page, health: Callable[[], Health]) -> None:
         self._host = host
         self._port = port
         self._metrics = metrics
