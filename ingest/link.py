@@ -121,7 +121,7 @@ class Link:
             await drained.wait()
             started_s = time.monotonic()
             try:
-                return await self._connection(version, drained)
+                await self._connection(version, drained)
             except ProtocolUnsupported as error:
                 # A broker that has spoken this version hangs up because it is being restarted.
                 if settings.protocol == "auto" and not (self._connected_before and isinstance(error, HungUp)):
@@ -129,6 +129,8 @@ class Link:
                 self._tell(error, next_protocol=version)
             except (ConnectionLost, BrokerRefused) as error:
                 self._tell(error)
+            else:
+                return
             if time.monotonic() - started_s > settings.reconnect_max_s:
                 failures = 0
             longest_s = min(settings.reconnect_min_s * 2**failures, settings.reconnect_max_s)

@@ -60,10 +60,17 @@ class WorkersSettings(_Table):
 
     count: int | None = Field(default=None, ge=1, le=MOST_SESSIONS)
     """Processes on this host; None: one, and no supervisor unless there is a group."""
-    group: str | None = Field(default=None, min_length=1, max_length=128, pattern=r"^[^/+#\x00]+$")
+    group: str | None = Field(default=None, min_length=1, max_length=128)
     """The share group, the same on all hosts; None: broker.client_id, if count is set."""
     orphan_after_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
     """How long a session of the group has to be without its process before another empties and ends it."""
+
+    @field_validator("group")
+    @classmethod
+    def _one_level(cls, group: str | None) -> str | None:
+        if group is not None and any(sign in group for sign in "/+#\0"):
+            raise ValueError(f"{group!r} holds one of / + #, which no share group may (MQTT 5, 4.8.2)")
+        return group
 
 
 class RouteSettings(_Table):

@@ -8,14 +8,13 @@ those of which only the greatest or the least says anything. Runs in the supervi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import prometheus_client as prometheus
 from prometheus_client.metrics_core import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 GAUGES: Final[dict[str, Literal["max", "min"]]] = {
     "ingest_broker_connected": "min",

@@ -166,7 +166,7 @@ class Supervisor:
         return http
 
     async def _work(self) -> None:
-        """Keep the slots and look for others until it is time to leave; return once every process has ended."""
+        """Keep the slots and look for others until it is time to leave; return once every process is gone."""
         work = [asyncio.create_task(each) for each in (self._begin(), self._look())]
         for task in work:
             task.add_done_callback(self._on_task_done)
@@ -186,17 +186,17 @@ class Supervisor:
         share rather than a copy of everything, and is ended as soon as another worker hears.
         """
         base = self._settings.broker.client_id
-        alone: _Slot | None = None
+        joining: _Slot | None = None
         if await self._asked(lambda: sessions.is_alone(self._settings.dsn("timeseries"), base)):
             log.info("session_joins_group", client_id=base, group=self._group)
-            alone = self._take_charge(base, ending=False)
-            await self._when(lambda: alone is not None and alone.subscribed)
+            slot = joining = self._take_charge(base, ending=False)
+            await self._when(lambda: slot.subscribed)
             if self._leaving.is_set():
                 return
         self._started = True
         self._assign()
-        if alone is not None:
-            alone.ending = True
+        if joining is not None:
+            joining.ending = True
             self._news.set()
         await self._when(lambda: False)
 
@@ -235,9 +235,12 @@ class Supervisor:
             slot.trouble = "waits until another worker hears the group"
             await self._when(lambda: not slot.ending or self._is_heard_beside(slot))
             async with self._ending_at_once:
-                if slot.ending and not self._leaving.is_set() and await self._process(slot, ending=True):
+                if self._is_wanted(slot, ending=True) and await self._process(slot, ending=True):
                     del self._slots[slot.client_id]
                     return
+
+    def _is_wanted(self, slot: _Slot, *, ending: bool) -> bool:
+        return slot.ending == ending and not self._leaving.is_set()
 
     async def _process(self, slot: _Slot, *, ending: bool) -> bool:
         """Run one process to its end, and wait before the next if need be; True: the session is done with."""

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 # The row lock makes a claim wait for the transaction of an earlier owner that is about to commit. What an
 # earlier owner had noted as suspect when it ended is poison; its own, a process keeps over its reconnects.
-# In a share group the epoch begins at the clock: the row of an ended session is deleted, and a process that had
-# it must stay fenced off from one of the same name, and cannot take up again what another has ended. A session
-# gets the lowest number that nobody in its group has.
+# In a share group the epoch begins at the clock: the row of an ended session is deleted, and a process that
+# had it must stay fenced off from one of the same name, and cannot take up again what another has ended. A
+# session gets the lowest number that nobody in its group has.
 _CLAIM = """
 insert into iot.ingest_sessions as session
     (client_id, epoch, owner, unfinished_starts, host, process_id, claimed_at, share_group, clock_slot)
