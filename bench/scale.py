@@ -8,9 +8,9 @@ Flat maps of 22 fields as gateways send them, QoS 1, of which two are readings w
 ten come from disconnected probes: those are resolved, judged out of range and, past the budget of dead
 letters, counted. So a message costs the worker as much as 22 readings, and the database as little as two
 rows: with both cores taken by workers, broker and database must get by with what is left. `ingest run
---workers N` as an operator runs it, over shared subscriptions, on a backlog that waits for its sessions; the time is from
-the first worker's connecting to the last COMMIT. Every message is counted afterwards; a round that lost or
-doubled one says so.
+--workers N` as an operator runs it, over shared subscriptions, on a backlog that waits for its sessions; the
+time is from the first worker's connecting to the last COMMIT. Every message is counted afterwards; a round
+that lost or doubled one says so.
 """
 
 from __future__ import annotations

@@ -45,7 +45,6 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        ours.setblocking(False)  # noqa: FBT003 (the name of the method says it)
         return cls(process, *await asyncio.open_connection(sock=ours, limit=MOST_BYTES))
 
     @property

@@ -52,16 +52,23 @@ class Line:
         self._writer: asyncio.StreamWriter | None = None
 
     async def serve(self, report: Callable[[], Report], on_asked: Callable[[], None]) -> None:
-        """Report once a second, until cancelled; *on_asked* hears, once, that the worker is to leave."""
+        """Report once a second, while somebody hears it; *on_asked* hears that the worker is to leave."""
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
+
+        def closed(listening: asyncio.Task[bytes]) -> None:
+            if not listening.cancelled():
+                listening.exception()  # reset: as good as closed
+                on_asked()
+
         listening = asyncio.create_task(reader.read())
-        listening.add_done_callback(lambda task: None if task.cancelled() else on_asked())
+        listening.add_done_callback(closed)
         try:
             while True:
                 self._writer.write(report().line())
-                with contextlib.suppress(OSError):  # gone: the other task hears of it
-                    await self._writer.drain()
+                await self._writer.drain()
                 await asyncio.sleep(INTERVAL_S)
+        except OSError:
+            on_asked()
         finally:
             listening.cancel()
 
@@ -70,7 +77,8 @@ class Line:
         if self._writer is None:
             self._socket.close()
             return
-        self._writer.write(last.line())
+        if not self._writer.is_closing():
+            self._writer.write(last.line())
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(LAST_S):
                 await self._writer.drain()

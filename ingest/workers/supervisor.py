@@ -43,6 +43,9 @@ _RESTART_MIN_S: Final = 0.5
 _RESTART_MAX_S: Final = 30.0
 _RAN_WELL_S: Final = 60.0
 """A worker that ran for so long is started again at once, as after its first end."""
+_SETTLED_S: Final = 10.0
+"""A worker that ends with code 2 sooner shows that the settings are wrong: of two supervisors with the same
+client id, the one that came last. Later, its session was taken while it was cut off from the database."""
 _MOST_DOUBLINGS: Final = 10
 _SILENT_S: Final = 5.0
 _LOOK_S: Final = 10.0
@@ -106,7 +109,7 @@ class Supervisor:
     # life
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT, or until a worker ends with code 2; give the exit code.
+        """Run until SIGTERM or SIGINT, or a worker shows that the settings are wrong; give the exit code.
 
         A second signal ends the workers at once. SIGTTIN adds a worker, SIGTTOU retires one.
         """
@@ -277,7 +280,7 @@ class Supervisor:
             # workers would end with it, too.
             log.info("session_left_alone" if code else "session_retired", worker=slot.client_id)
             return True
-        elif code == _EXIT_CONFIGURATION:
+        elif ends_all(code, time.monotonic() - began_s):
             log.error("worker_process_ended", worker=slot.client_id, **ending_of(code))
             self._leave(code)
         else:
@@ -368,8 +371,15 @@ class Supervisor:
                 continue
             if slot.child is None:
                 reasons.append(f"worker {slot.client_id}: {slot.trouble}")
-            elif slot.report is None or now_s - slot.heard_s > _SILENT_S:
+            elif slot.report is None:
+                reasons.append(f"worker {slot.client_id}: is being started")
+            elif now_s - slot.heard_s > _SILENT_S:
                 reasons.append(f"worker {slot.client_id}: silent for {now_s - slot.heard_s:.0f} s")
             else:
                 reasons += [f"worker {slot.client_id}: {reason}" for reason in slot.report.reasons]
         return Health(live=True, reasons=reasons)
+
+
+def ends_all(code: int, ran_s: float) -> bool:
+    """Tell whether an exit *code*, after *ran_s* seconds, is one that starting it again cannot mend."""
+    return code == _EXIT_CONFIGURATION and ran_s < _SETTLED_S

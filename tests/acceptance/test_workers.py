@@ -144,8 +144,8 @@ async def test_fewer_after_a_restart_take_over_what_the_others_had(
     greenhouse = await greenhouse_at(plain_dsn)
     three = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(3))
     await three.ready()
-    # Each reading to two of them at once, most of the time: where the batch of one waits for a key of the other's,
-    # and the other for one of its own, the database refuses one of them, which then tries again.
+    # Most readings go to two of them at once. Where the batch of one waits for a key of the other's, and the
+    # other for one of its own, the database refuses one of them, which then tries again.
     timed = greenhouse.messages(range(0, 4_000, 2))
     await asyncio.gather(publish(broker.port, timed), publish(broker.port, timed[::-1]))
 
@@ -203,7 +203,7 @@ async def test_an_owner_that_returns_while_its_session_is_being_emptied(
 
         async def is_emptied() -> bool:
             started = here.events("worker_process_started")
-            return (await processes_of(greenhouse, there))[session] == started[-1]["process_id"]
+            return bool((await processes_of(greenhouse, there))[session] == started[-1]["process_id"])
 
         await here.until(is_emptied, "the adopter has claimed the session")
         there.start()

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ingest.settings import Settings
+from ingest.workers.child import ending_of
 from ingest.workers.order import Order, is_member, member, settings_of
+from ingest.workers.supervisor import ends_all
 
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
 
@@ -62,3 +64,16 @@ def test_a_member_is_told_by_its_number() -> None:
         assert not is_member(other, "host"), other
     assert is_member("a.b+-3", "a.b+")
     assert not is_member("aXb+-3", "a.b+")
+
+
+def test_only_an_early_end_with_code_2_is_the_settings_fault() -> None:
+    assert ends_all(2, 1.0)
+    assert not ends_all(2, 100.0)
+    assert not ends_all(1, 1.0)
+    assert not ends_all(-9, 1.0)
+
+
+def test_how_a_process_ended_is_told_by_code_or_signal() -> None:
+    assert ending_of(1) == {"exit_code": 1}
+    assert ending_of(-9) == {"signal": "SIGKILL"}
+    assert ending_of(-250) == {"signal": "250"}
