@@ -11,12 +11,17 @@ import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import prometheus_client as prometheus
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-GAUGES: Final[dict[str, Literal["max", "min"]]] = {
+GAUGES: Final[dict[str, Literal["sum", "max", "min"]]] = {
+    "ingest_workers": "sum",
+    "ingest_in_flight_messages": "sum",
+    "ingest_buffered_bytes": "sum",
+    "ingest_quality_waiting_issues": "sum",
     "ingest_broker_connected": "min",
     "ingest_ready": "min",
     "ingest_lag_seconds": "max",
@@ -29,7 +34,7 @@ GAUGES: Final[dict[str, Literal["max", "min"]]] = {
     "process_start_time_seconds": "max",
     "process_max_fds": "min",
 }
-"""How a gauge of several processes is one; those not named are summed up."""
+"""How a gauge of several processes is one; those of the process that are not named are summed up."""
 
 
 _MERGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {"sum": math.fsum, "max": max, "min": min}
@@ -101,6 +106,11 @@ class Merged:
     def exposition(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format."""
         return prometheus.generate_latest(self.registry)
+
+    def negotiated(self, accept: str) -> tuple[str, bytes]:
+        """Return type and page of /metrics in the format a scraper's *accept* header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """Give every metric merged, in the order of the catalogue; called at each scrape."""
