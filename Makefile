@@ -3,7 +3,7 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native chaos soak-memory fuzz lint bench bench-storage schema-docs lock clean
+.PHONY: help demo test test-native chaos soak-memory fuzz lint bench bench-scale bench-storage schema-docs lock clean
 VENV := .venv
 ARGS ?=
 SECONDS ?= 60
@@ -59,6 +59,11 @@ bench: ## the worker against its limits and the usual loop, in one run (ARGS=--q
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+bench-scale: ## one worker against two, on a load that decoding bounds (ARGS=--quick)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m bench.scale $(ARGS)
 
 bench-storage: ## bytes a reading, and dashboard queries, legacy form against ours (ARGS="--rows 10000000")
 	@sh requirements/set-up.sh dev

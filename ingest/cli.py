@@ -12,6 +12,7 @@ import typer
 from ingest.cli_catalog import catalog_app
 from ingest.cli_dead_letters import dead_letters_app
 from ingest.commands.invocation import Invocation, Json, finish
+from ingest.model import MOST_SESSIONS
 
 app = typer.Typer(
     name="ingest",
@@ -72,11 +73,31 @@ def common(
 
 
 @app.command()
-def run(context: typer.Context) -> None:
-    """Run the worker until SIGTERM or SIGINT."""
+def run(
+    context: typer.Context,
+    *,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SESSIONS,
+            help="Worker processes that share the load; else workers.count, else one.",
+        ),
+    ] = None,
+    member: Annotated[str | None, typer.Option(hidden=True)] = None,
+    of: Annotated[int, typer.Option(hidden=True)] = 1,
+    line: Annotated[int, typer.Option(hidden=True)] = -1,
+    end: Annotated[bool, typer.Option("--end", hidden=True)] = False,
+) -> None:
+    """Run the worker, or several, until SIGTERM or SIGINT."""
     from ingest.commands import working  # noqa: PLC0415 (imported when called: quick --help)
 
-    finish(context, working.run)
+    if member is not None:  # how a supervisor starts its workers
+        from ingest.workers.order import Order  # noqa: PLC0415 (as above)
+
+        order = Order(member, of, end)
+        finish(context, lambda invocation: working.run_member(invocation, order, line))
+    finish(context, lambda invocation: working.run(invocation, workers=workers))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from ingest.announcing import Announcer
 from ingest.caution import Caution, digest_of
 from ingest.errors import BatchRefused
 from ingest.link import Link
-from ingest.model import UNPLACED
+from ingest.model import MOST_SESSIONS, UNPLACED
 from ingest.observe.skew import ClockSkews
 from ingest.receive import QOS, Entry, answers_to, entry_of
 from ingest.write import Batch, Counts, Outcome, Writer
@@ -60,12 +60,13 @@ class Committer:
         look_up: Callable[[frozenset[str]], Awaitable[bool]],
         on_committed: Callable[[Batch, Outcome], None],
         on_outdated: Callable[[], None],
+        ending: bool = False,
     ) -> None:
         """Prepare; `run` commits. *look_up* asks the catalog once more for names it does not know.
 
         *on_committed* hears of each batch once it is acknowledged, and must neither block nor raise;
         *on_outdated* of dead letters committed while a newer catalog came. Raises ConfigurationError when
-        the DSN is missing.
+        the DSN is missing. With *ending*, the session is emptied and ended.
         """
         self._settings = settings
         self._intake = intake
@@ -79,6 +80,8 @@ class Committer:
             settings.write,
             settings.broker.client_id,
             max_payload_bytes=settings.decode.max_payload_bytes,
+            group=settings.share_group,
+            ending=ending,
             on_retry=self._on_database_fault,
             on_recovery=self._on_database_recovery,
         )
@@ -88,7 +91,7 @@ class Committer:
         """Set while nothing received waits for its COMMIT."""
         self.drained.set()
         self._database_trouble: str | None = None
-        self.link = Link(settings, self.writer, self, repeats)
+        self.link = Link(settings, self.writer, self, repeats, ending=ending)
         self._filled = asyncio.Event()
         self.caution = Caution()
         self._claimed = False
@@ -121,6 +124,8 @@ class Committer:
         if self._claimed:
             return
         self._claimed = True
+        if claim.clock_slot is not None:
+            self._intake.share_clock(claim.clock_slot, MOST_SESSIONS)
         earlier = claim.unfinished_starts - 1
         unread = self._intake.unread
         unread |= dict.fromkeys(claim.poison, "a worker ended over this message, taken in alone")

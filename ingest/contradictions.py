@@ -78,6 +78,13 @@ def _filter_contradictions(settings: Settings) -> Iterator[Contradiction]:
         if overlap(one, other):
             text = f"{one!r} and {other!r} overlap: a broker may deliver a message twice; keep one of them"
             yield Contradiction(("broker.filters",), text)
+    if settings.share_group is not None:
+        for topic_filter in filters:
+            if topic_filter.startswith("$share/"):
+                text = (
+                    f"{topic_filter!r} names a share group of its own; with table [workers], give the filter"
+                )
+                yield Contradiction(("broker.filters", "workers.group", "workers.count"), text)
     for topic_filter in settings.decode.ignore:
         if not valid_filter(topic_filter):
             yield Contradiction(("decode.ignore",), f"{topic_filter!r} is no MQTT topic filter")

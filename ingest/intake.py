@@ -50,6 +50,7 @@ class Intake:
         self._max_batch_rows = max_batch_rows
         self._on_fault = on_fault
         self._last_us = 0
+        self._step_us, self._slot_us = 1, 0
         self._filling = Batch()
         self._full: deque[Batch] = deque()
         self.messages = 0
@@ -70,8 +71,10 @@ class Intake:
         two messages read in one go never share a key.
         """
         batch = self._filling
+        step_us = self._step_us
+        now_us += (self._slot_us - now_us) % step_us
         for delivery in deliveries:
-            receipt_us = self._last_us + 1
+            receipt_us = self._last_us + step_us
             receipt_us = max(receipt_us, now_us)
             self._last_us = receipt_us
             before = batch.readings
@@ -82,6 +85,11 @@ class Intake:
                 self._full.append(batch)
                 batch = self._filling = Batch()
         self.messages += len(deliveries)
+
+    def share_clock(self, slot: int, of: int) -> None:
+        """Give only receipt times that are *slot* modulo *of*: the share group's others give the others."""
+        self._step_us, self._slot_us = of, slot
+        self._last_us += (slot - self._last_us) % of
 
     def hold(self, deliveries: Sequence[Delivery], now_us: int) -> None:
         """Keep *deliveries* without a look at them, for `release`."""

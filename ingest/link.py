@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from ingest.ending import check_sharing, empty, end
 from ingest.errors import BrokerRefused, IngestError
 from ingest.receive import (
     DUP,
@@ -71,16 +72,30 @@ class Receiver(Protocol):
     def proved(self) -> None:
         """Hear that the broker has every PUBACK: the stored list may be emptied."""
 
+    async def settle(self) -> None:
+        """Note what was skipped since the last COMMIT."""
+
 
 class Link:
     """See the module's header."""
 
-    def __init__(self, settings: Settings, writer: Writer, receiver: Receiver, repeats: Repeats) -> None:
-        """Prepare; `serve` connects."""
+    def __init__(
+        self,
+        settings: Settings,
+        writer: Writer,
+        receiver: Receiver,
+        repeats: Repeats,
+        *,
+        ending: bool = False,
+    ) -> None:
+        """Prepare; `serve` connects. With *ending* it empties the session, and ends it."""
         self._settings = settings
         self._writer = writer
         self._receiver = receiver
         self._repeats = repeats
+        self._ending = ending
+        self._taken = 0
+        """Deliveries that the broker sent."""
         self._session: Session | None = None
         self._redelivery: Redelivery | None = None
         self._answered = asyncio.Event()
@@ -95,7 +110,7 @@ class Link:
         self._connected_before = False
 
     async def serve(self, drained: asyncio.Event) -> None:
-        """Keep one connection until `stop_intake`; wait for *drained* before each.
+        """Keep one connection until `stop_intake` or the session's end; wait for *drained* before each.
 
         Raises SessionTakenOver when another process claimed the session.
         """
@@ -106,7 +121,7 @@ class Link:
             await drained.wait()
             started_s = time.monotonic()
             try:
-                await self._connection(version)
+                await self._connection(version, drained)
             except ProtocolUnsupported as error:
                 # A broker that has spoken this version hangs up because it is being restarted.
                 if settings.protocol == "auto" and not (self._connected_before and isinstance(error, HungUp)):
@@ -114,6 +129,8 @@ class Link:
                 self._tell(error, next_protocol=version)
             except (ConnectionLost, BrokerRefused) as error:
                 self._tell(error)
+            else:
+                return
             if time.monotonic() - started_s > settings.reconnect_max_s:
                 failures = 0
             longest_s = min(settings.reconnect_min_s * 2**failures, settings.reconnect_max_s)
@@ -183,8 +200,11 @@ class Link:
             session.resume()
             log.debug("intake_resumed")
 
-    async def _connection(self, version: MqttVersion) -> None:
-        """Claim, connect, subscribe, receive until the connection is gone; raises why it is."""
+    async def _connection(self, version: MqttVersion, drained: asyncio.Event) -> None:
+        """Claim, connect, subscribe, receive until the connection is gone; raises why it is.
+
+        Returns only when the session was to be ended, and has been.
+        """
         claim = await self._writer.claim()
         self._receiver.claimed(claim)
         self._expect([Entry(*entry) for entry in claim.pending])
@@ -208,6 +228,10 @@ class Link:
                 await self._writer.forget(())
             session.start()
             patience = asyncio.create_task(self._watch_redelivery(session))
+            if self._ending:
+                await self._end(session, claim, version, drained)
+                return
+            check_sharing(self._settings, shares=opened.shares)
             if opened.session_present and set(claim.filters) == set(self._settings.broker.filters):
                 self.trouble = None  # subscribed all along; the SUBACK comes behind the backlog
             await self._subscribe(session, claim.filters if opened.session_present else ())
@@ -245,6 +269,22 @@ class Link:
         if changed:
             await self._writer.store_filters(filters)
 
+    async def _end(
+        self, session: Session, claim: Claim, version: MqttVersion, drained: asyncio.Event
+    ) -> None:
+        """Empty the session, and end it: at the broker, then in the journal."""
+        self.trouble = None
+        await empty(
+            session,
+            sorted({*claim.filters, *self._settings.broker.filters}),
+            drained=drained,
+            taken=lambda: None if self._leaving or self._redelivery is not None else self._taken,
+            ask=lambda: self._ask(session),
+        )
+        await self._receiver.settle()
+        await self._writer.end_session(lambda: end(session, self._settings, version))
+        log.info("session_ended", client_id=self._settings.broker.client_id, received=self._taken)
+
     def _check_expiry(self, granted_s: int | None) -> None:
         asked_s = self._settings.broker.session_expiry_s
         if granted_s is not None and granted_s < asked_s:
@@ -260,6 +300,7 @@ class Link:
     def _on_deliveries(self, deliveries: list[Delivery]) -> None:
         if self._leaving:
             return
+        self._taken += len(deliveries)
         if self._redelivery is not None:
             deliveries = self._without_committed(self._redelivery, deliveries)
         deliveries = self._without_retransmitted(deliveries)

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ingest.addresses import BrokerAddress, broker_address, check_dsn, split_credentials
 from ingest.defaults import DEFAULT_LABEL_RULES, DEFAULT_ROUTES
 from ingest.errors import ConfigurationError
-from ingest.model import PayloadFormat
+from ingest.model import MOST_SESSIONS, PayloadFormat
 from ingest.policy_settings import (
     ChunkIntervalSettings,
     CompressAfterSettings,
@@ -53,6 +53,24 @@ class BrokerSettings(_Table):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     reconnect_min_s: float = Field(default=0.5, gt=0, le=3600)
     reconnect_max_s: float = Field(default=30.0, gt=0, le=3600)
+
+
+class WorkersSettings(_Table):
+    """Several worker processes that share the subscriptions; without count and group, one by itself."""
+
+    count: int | None = Field(default=None, ge=1, le=MOST_SESSIONS)
+    """Processes on this host; None: one, and no supervisor unless there is a group."""
+    group: str | None = Field(default=None, min_length=1, max_length=128)
+    """The share group, the same on all hosts; None: broker.client_id, if count is set."""
+    orphan_after_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
+    """How long a session of the group has to be without its process before another empties and ends it."""
+
+    @field_validator("group")
+    @classmethod
+    def _one_level(cls, group: str | None) -> str | None:
+        if group is not None and any(sign in group for sign in "/+#\0"):
+            raise ValueError(f"{group!r} holds one of / + #, which no share group may (MQTT 5, 4.8.2)")
+        return group
 
 
 class RouteSettings(_Table):
@@ -170,6 +188,7 @@ class Settings(BaseSettings):
     metadata_dsn: SecretStr | None = None
     timeseries_dsn: SecretStr | None = None
     broker: BrokerSettings = BrokerSettings()
+    workers: WorkersSettings = WorkersSettings()
     decode: DecodeSettings = DecodeSettings()
     resolve: ResolveSettings = ResolveSettings()
     write: WriteSettings = WriteSettings()
@@ -235,6 +254,11 @@ class Settings(BaseSettings):
     def broker_address(self) -> BrokerAddress:
         """The `broker_url` taken apart."""
         return broker_address(self.broker_url)
+
+    @property
+    def share_group(self) -> str | None:
+        """The group whose sessions share the subscriptions; None for a worker by itself."""
+        return self.workers.group or (self.broker.client_id if self.workers.count is not None else None)
 
     def dsn(self, database: Literal["metadata", "timeseries"]) -> str:
         """Return one database's DSN in clear. Raises ConfigurationError when it is not set."""

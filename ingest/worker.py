@@ -31,15 +31,18 @@ from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
+from ingest.observe.merged import reported
 from ingest.observe.metrics import Metrics
 from ingest.observe.watchdog import watch
 from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
+from ingest.workers.line import Report
 from ingest.write import Mirrored
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
+    from ingest.workers.line import Line
 
 _REPEAT_INTERVAL_S: Final = 30.0
 _MIRROR_RETRY_S: Final = 30.0
@@ -52,31 +55,38 @@ _LAST_ISSUES_S: Final = 3.0
 log = structlog.get_logger()
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, line: Line | None = None, *, ending: bool = False) -> int:
     """Run until SIGTERM or SIGINT; give the exit code.
 
     The first signal flushes, acknowledges and disconnects, keeping the session; a second exits at
-    once. Raises ConfigurationError before it starts, SessionTakenOver when another process has claimed
-    the client id.
+    once. With a *line* to a supervisor, that asks in place of a signal, and nothing is done at once. With
+    *ending*, the session is emptied and ended, and that is all. Raises ConfigurationError before it starts,
+    SessionTakenOver when another process has claimed the client id.
     """
-    worker = Worker(settings)
+    worker = Worker(settings, ending=ending, supervised=line is not None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop, number)
+    telling = None if line is None else asyncio.create_task(line.serve(worker.report, worker.stop))
     try:
         await worker.run()
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        if line is not None and telling is not None:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            await line.close(worker.report())
     return 0
 
 
 class Worker:
     """One MQTT session, one writer, one catalog; see the module's header."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, ending: bool = False, supervised: bool = False) -> None:
         """Wire the stages. Raises ConfigurationError when a DSN or a route is unusable."""
         self._settings = settings
+        self._supervised = supervised
         self._metrics = Metrics()
         self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._rules = LabelRules(settings.label_rule)
@@ -106,6 +116,7 @@ class Worker:
             look_up=self._loader.refresh_on_miss,
             on_committed=self._quality.on_committed,
             on_outdated=self._healer.look,
+            ending=ending,
         )
         self._catalog_trouble: str | None = None
         self._catalog_loaded = asyncio.Event()
@@ -161,8 +172,13 @@ class Worker:
             log.info("worker_stopped", **self._commits.totals.as_dict(), in_flight=self._commits.in_flight)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the worker to leave; asked twice, leave at once: the broker keeps what is not committed."""
+        """Ask the worker to leave; asked twice, leave at once: the broker keeps what is not committed.
+
+        Under a supervisor it may well be asked twice, by that and by the system.
+        """
         if self._stopping.is_set():
+            if self._supervised:
+                return
             os._exit(128 + number)
         log.info("worker_stopping", signal=signal.Signals(number).name, in_flight=self._commits.in_flight)
         self._commits.link.stop_intake()
@@ -272,6 +288,11 @@ class Worker:
             stack = "".join(traceback.format_tb(error.__traceback__))
             action = "report it; the messages are dead letters, to be replayed with a release that mends it"
             log.error("worker_fault", fault=fault, stack=stack, action=action, repeats=held_back)
+
+    def report(self) -> Report:
+        """Give what a supervisor wants to know."""
+        subscribed = self._commits.link.trouble is None
+        return Report(subscribed, self.health().reasons, reported(self._metrics.registry))
 
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""

@@ -54,7 +54,15 @@ def batch_of(rows: Sequence[Row]) -> Batch:
 class WriterUnderTest(Writer):
     """A Writer with a client id of its own, used with ``async with``."""
 
-    def __init__(self, dsn: str, settings: WriteSettings | None = None, *, client_id: str = "") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        settings: WriteSettings | None = None,
+        *,
+        client_id: str = "",
+        group: str | None = None,
+        ending: bool = False,
+    ) -> None:
         self.dsn = dsn
         self.client_id = client_id or f"test-{uuid4().hex[:12]}"
         self.faults: list[DatabaseFault] = []
@@ -65,6 +73,8 @@ class WriterUnderTest(Writer):
             settings or WriteSettings(retry_max_s=0.2),
             self.client_id,
             max_payload_bytes=MAX_PAYLOAD_BYTES,
+            group=group,
+            ending=ending,
             on_retry=self._note,
             on_recovery=self._note_recovery,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,24 +14,47 @@ from ingest.observe.logs import configure
 if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.settings import Settings
+    from ingest.workers.line import Line
+    from ingest.workers.order import Order
 
 
-def run(invocation: Invocation) -> int:
-    """Run the worker; it installs its own signal handlers and returns its exit code."""
-    from ingest.configuration import unprotected  # noqa: PLC0415 (the demonstration needs none of it)
+def run(invocation: Invocation, *, workers: int | None) -> int:
+    """Run the worker, or the supervisor of several; it handles signals itself, and gives its exit code."""
+    from ingest.configuration import unprotected, variable_of  # noqa: PLC0415 (not needed by `demo`)
 
+    if workers is not None:  # so it is judged with the other settings
+        os.environ[variable_of("workers.count")] = str(workers)
     settings = invocation.settings("metadata", "timeseries", worker=True)
     for exposure in unprotected(settings):
         structlog.get_logger().warning("connection_unprotected", detail=exposure)
-    return asyncio.run(_run(settings))
+    if settings.share_group is None:
+        return asyncio.run(_run(settings))
+    from ingest.workers.supervisor import Supervisor  # noqa: PLC0415 (one worker needs none of it)
+
+    supervisor = Supervisor(settings, config=settings.config_file, debug=invocation.debug)
+    return asyncio.run(supervisor.run())
 
 
-async def _run(settings: Settings) -> int:
+def run_member(invocation: Invocation, order: Order, line: int) -> int:
+    """Run one of a supervisor's workers; *line* is the open file that it has to the supervisor."""
+    from ingest.workers.line import Line  # noqa: PLC0415 (as above)
+    from ingest.workers.order import settings_of  # noqa: PLC0415 (as above)
+
+    settings = settings_of(invocation.settings("metadata", "timeseries", worker=True), order)
+    structlog.contextvars.bind_contextvars(worker=order.client_id)
+
+    async def run_it() -> int:
+        return await _run(settings, Line(line), ending=order.ending)
+
+    return asyncio.run(run_it())
+
+
+async def _run(settings: Settings, line: Line | None = None, *, ending: bool = False) -> int:
     """Run the worker; stop it when the DSNs turn out to be exchanged, for then it would wait for ever."""
     from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
     from ingest.operate.exchange import watch  # noqa: PLC0415 (as above)
 
-    working = asyncio.create_task(worker.run(settings))
+    working = asyncio.create_task(worker.run(settings, line, ending=ending))
     watching = asyncio.create_task(watch(settings))
     try:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)

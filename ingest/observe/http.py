@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -20,8 +20,6 @@ from ingest.observe.terminal import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from ingest.observe.metrics import Metrics
 
 MAX_HEAD_BYTES = 8192
 """Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
@@ -50,6 +48,13 @@ _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
 
 
+class Page(Protocol):
+    """What /metrics shows: one worker's `Metrics`, or those of several, `Merged`."""
+
+    def negotiated(self, accept: str) -> tuple[str, bytes]:
+        """Return type and page, in the format that an Accept header asks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """`live`: the process works at all. `reasons`: why it is not ready, empty when it is."""
@@ -69,7 +74,7 @@ class _Answer:
 class HttpServer:
     """Serves *metrics* and *health* (asked at each request, must not block) on one port."""
 
-    def __init__(self, host: str, port: int, metrics: Metrics, health: Callable[[], Health]) -> None:
+    def __init__(self, host: str, port: int, metrics: Page, health: Callable[[], Health]) -> None:
         self._host = host
         self._port = port
         self._metrics = metrics

@@ -185,6 +185,20 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "other).",
     ),
     MetricDef(
+        "ingest_workers",
+        "gauge",
+        "processes",
+        "Worker processes that report to this page.",
+        "Below workers.count: one has ended and waits to be started again; /readyz says which.",
+    ),
+    MetricDef(
+        "ingest_worker_restarts_total",
+        "counter",
+        "processes",
+        "Worker processes that ended by themselves and were started again by their supervisor.",
+        "Any: the log line worker_process_ended has the exit code or the signal.",
+    ),
+    MetricDef(
         "ingest_retries_total",
         "counter",
         "attempts",
@@ -272,6 +286,7 @@ class Metrics:
         for each in CATALOGUE:
             self._create(each)
         build = self._gauges["ingest_build_info"]
+        self._gauges["ingest_workers"].set(1)
         build.labels(version=release(), python=platform.python_version()).set(1)
 
     def messages(self, *, received: int = 0, committed: int = 0, skipped: int = 0, ignored: int = 0) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
+from ingest.ending import check_sharing
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, schema_folder, status
 from ingest.operate.exchange import exchange
@@ -127,9 +128,10 @@ async def _subscribe(settings: Settings, version: MqttVersion) -> str:
         on_pong=lambda: None,
     )
     try:
-        await session.open()
+        opened = await session.open()
+        check_sharing(settings, shares=opened.shares)
         session.start()
-        await session.subscribe(broker.filters)
+        await session.subscribe(_filters_to_try(settings))
         await session.close(timeout_s=2)
     except (ConnectionLost, BrokerRefused) as error:
         raise type(error)(f"{settings.broker_url}: {error}") from error
@@ -137,6 +139,14 @@ async def _subscribe(settings: Settings, version: MqttVersion) -> str:
         session.abort()
     filters = "filter" if len(broker.filters) == 1 else "filters"
     return f"{settings.broker_url} speaks MQTT {version} and grants QoS 1 on {len(broker.filters)} {filters}"
+
+
+def _filters_to_try(settings: Settings) -> list[str]:
+    """Give the filters as the worker has them, but in a group of our own, so that we take nothing away."""
+    if settings.share_group is None:
+        return list(settings.broker.filters)
+    group = f"{settings.share_group}-check-{secrets.token_hex(4)}"
+    return [f"$share/{group}/{each}" for each in settings.broker.filters]
 
 
 async def _metadata_server(settings: Settings) -> str:

@@ -54,6 +54,8 @@ class Opened:
     session_present: bool
     session_expiry_s: int | None
     """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
+    shares: bool
+    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
 
 
 class Session:
@@ -364,7 +366,8 @@ class Session:
             self._connack.set_exception(kind(text))
         else:
             expiry = getattr(properties, "SessionExpiryInterval", None)
-            self._connack.set_result(Opened(bool(flags.session_present), expiry))
+            shares = bool(getattr(properties, "SharedSubscriptionAvailable", True))
+            self._connack.set_result(Opened(bool(flags.session_present), expiry, shares))
 
     def _on_answer(
         self, _client: object, _data: object, message_id: int, reasons: Iterable[ReasonCode], *_: object

@@ -17,8 +17,10 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final, get_args
 from zlib import crc32
 
-from ingest.errors import SessionTakenOver
-from ingest.model import ClockFaultKind
+import asyncpg
+
+from ingest.errors import ConfigurationError, SessionTakenOver
+from ingest.model import MOST_SESSIONS, ClockFaultKind
 from ingest.write.batch import Counts
 from ingest.write.ledger import columns_of, times_of
 
@@ -26,18 +28,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    import asyncpg
-
     from ingest.write.ledger import Booking
 
 # The row lock makes a claim wait for the transaction of an earlier owner that is about to commit. What an
 # earlier owner had noted as suspect when it ended is poison; its own, a process keeps over its reconnects.
+# In a share group the epoch begins at the clock: the row of an ended session is deleted, and a process that
+# had it must stay fenced off from one of the same name, and cannot take up again what another has ended. A
+# session gets the lowest number that nobody in its group has.
 _CLAIM = """
 insert into iot.ingest_sessions as session
-    (client_id, epoch, owner, unfinished_starts, host, process_id, claimed_at)
-values ($1, 1, $5, 1, $3, $4, now())
+    (client_id, epoch, owner, unfinished_starts, host, process_id, claimed_at, share_group, clock_slot)
+select
+    $1,
+    case when $6::text is null then 1 else (extract(epoch from clock_timestamp()) * 1000000)::bigint end,
+    $5,
+    1,
+    $3,
+    $4,
+    now(),
+    $6,
+    case
+        when $6 is not null then (
+            select min(free.slot)
+            from generate_series(0, $7::integer - 1) as free (slot)
+            where not exists (
+                select
+                from iot.ingest_sessions as taken
+                where taken.share_group = $6
+                    and taken.clock_slot = free.slot
+                    and taken.client_id <> $1
+            )
+        )
+    end
+where $2::bigint is null
+    or $6 is null
+    or exists (select from iot.ingest_sessions as known where known.client_id = $1)
 on conflict (client_id) do update
     set epoch = session.epoch + 1,
+        share_group = excluded.share_group,
+        clock_slot = case
+            when session.share_group = excluded.share_group then session.clock_slot
+            else excluded.clock_slot
+        end,
         unfinished_starts = session.unfinished_starts
             + case when session.owner is distinct from excluded.owner then 1 else 0 end,
         suspect = case when session.owner = excluded.owner then session.suspect end,
@@ -62,6 +94,7 @@ returning
     batch_id,
     pending,
     filters,
+    clock_slot,
     unfinished_starts,
     case when poison_at > now() - interval '1 day' then poison else ''::bytea end as poison
 """
@@ -192,19 +225,39 @@ class Claim:
     """What the session was last subscribed to."""
     unfinished_starts: int
     """This process and those right before it that ended without taking leave, nothing committed by any."""
+    clock_slot: int | None
+    """Its number in its share group: what receipt times are modulo MOST_SESSIONS; None without a group."""
     poison: list[bytes]
     """Digests of the messages that one of the last day had taken in alone when it ended, oldest first."""
 
 
-async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, epoch: int | None) -> Claim:
+async def claim(
+    connection: asyncpg.Connection,
+    client_id: str,
+    owner: UUID,
+    *,
+    epoch: int | None,
+    group: str | None = None,
+) -> Claim:
     """Take a new epoch, waiting for any old transaction; with *epoch*, only if that is still current.
 
     *owner* is the caller's own number: a claim whose answer was lost is no stranger's. Raises
-    SessionTakenOver when it is not, asyncpg's errors.
+    SessionTakenOver when it is not, ConfigurationError when the share *group* is full, asyncpg's errors.
     """
-    record = await connection.fetchrow(_CLAIM, client_id, epoch, socket.gethostname(), os.getpid(), owner)
+    while True:
+        try:
+            record = await connection.fetchrow(
+                _CLAIM, client_id, epoch, socket.gethostname(), os.getpid(), owner, group, MOST_SESSIONS
+            )
+            break
+        except asyncpg.UniqueViolationError:  # two joined the group at once, and chose one number
+            continue
+        except asyncpg.CheckViolationError as error:
+            raise ConfigurationError(
+                [f"workers.group: {group!r} has {MOST_SESSIONS} sessions, and can have no more"]
+            ) from error
     if record is None:
-        raise _taken_over(client_id)
+        raise taken_over(client_id)
     poison: bytes = record["poison"]
     return Claim(
         record["epoch"],
@@ -212,6 +265,7 @@ async def claim(connection: asyncpg.Connection, client_id: str, owner: UUID, *, 
         unpack(record["pending"]),
         tuple(record["filters"]),
         record["unfinished_starts"],
+        record["clock_slot"],
         [poison[start : start + DIGEST_BYTES] for start in range(0, len(poison), DIGEST_BYTES)],
     )
 
@@ -265,7 +319,7 @@ async def record(  # noqa: PLR0917 - the row's columns in their order
         *_columns_of(booking),
     )
     if not owned:
-        raise _taken_over(client_id)
+        raise taken_over(client_id)
 
 
 async def forget(
@@ -273,13 +327,13 @@ async def forget(
 ) -> None:
     """Shorten the stored list to *pending* between batches, once the broker proved the rest."""
     if await connection.execute(_FORGET, client_id, epoch, pack(pending)) != "UPDATE 1":
-        raise _taken_over(client_id)
+        raise taken_over(client_id)
 
 
 async def suspect(connection: asyncpg.Connection, client_id: str, epoch: int, digest: bytes) -> None:
     """Note the message that is about to be taken in alone, for whoever comes after this process."""
     if await connection.execute(_SUSPECT, client_id, epoch, digest) != "UPDATE 1":
-        raise _taken_over(client_id)
+        raise taken_over(client_id)
 
 
 async def take_leave(connection: asyncpg.Connection, client_id: str, owner: UUID) -> None:
@@ -292,7 +346,7 @@ async def store_filters(
 ) -> None:
     """Remember what the session is subscribed to, so that a later configuration can end it."""
     if await connection.execute(_STORE_FILTERS, client_id, epoch, list(filters)) != "UPDATE 1":
-        raise _taken_over(client_id)
+        raise taken_over(client_id)
 
 
 def pack(pending: Sequence[tuple[int, int]]) -> bytes:
@@ -323,7 +377,8 @@ def _columns_of(booking: Booking) -> list[list[Any]]:
     ]
 
 
-def _taken_over(client_id: str) -> SessionTakenOver:
+def taken_over(client_id: str) -> SessionTakenOver:
+    """Give what stops a process whose session is another's."""
     return SessionTakenOver(
         f"another process has claimed the session of client id {client_id!r}: this one stops; "
         "give each worker its own broker.client_id"

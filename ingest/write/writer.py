@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import asyncpg
 
-from ingest.errors import DatabaseFault, Poison
-from ingest.write import deadletters, journal, late, mirrors, overflow
+from ingest.errors import DatabaseFault, Poison, SessionTakenOver
+from ingest.write import deadletters, journal, late, mirrors, overflow, sessions
 from ingest.write.attempts import Attempts
 from ingest.write.budget import Budget, Division
 from ingest.write.copy import copy_straight, pack
@@ -63,17 +63,24 @@ class Writer:
         client_id: str,
         *,
         max_payload_bytes: int,
+        group: str | None = None,
+        ending: bool = False,
         on_retry: Callable[[DatabaseFault, float], None],
         on_recovery: Callable[[], None],
     ) -> None:
         """Prepare; nothing connects before the first use.
 
+        In a share *group* the connection shows that the session has a process. One that is *ending* the
+        session claims it only while it has none.
         *on_retry* hears each fault and the wait (s) that follows, *on_recovery* the success after.
         """
         self._dsn = dsn
         self._settings = settings
         self._client_id = client_id
         self._max_payload_bytes = max_payload_bytes
+        self._group = group
+        self._ending = ending
+        self._ended = False
         self._budget = Budget(settings.dead_letters_per_topic_per_hour)
         self._on_retry = on_retry
         self._on_recovery = on_recovery
@@ -139,9 +146,27 @@ class Writer:
             )
         )
 
+    async def end_session(self, at_broker: Callable[[], Awaitable[None]]) -> None:
+        """End the session for good, *at_broker* first; everything of it has to be committed and acknowledged.
+
+        After that, nothing of it can be written. Raises SessionTakenOver, and what *at_broker* raises.
+        """
+
+        async def end(connection: asyncpg.Connection, epoch: int) -> None:
+            try:
+                await connection.execute("begin")
+                await sessions.end(connection, self._client_id, epoch, at_broker)
+                await connection.execute("commit")
+            except BaseException:
+                await self.close()  # the server rolls back
+                raise
+            self._ended = True
+
+        await self._until_done(lambda: self._with_epoch(end))
+
     async def take_leave(self) -> None:
         """Try once to note that this process ends in order. Raises DatabaseFault."""
-        if not self._start_counts:
+        if self._ended or not self._start_counts:
             return
 
         async def leave() -> None:
@@ -227,14 +252,25 @@ class Writer:
 
     async def _claim(self) -> journal.Claim:
         connection = await self._connected()
-        claim = await journal.claim(connection, self._client_id, self._owner, epoch=self._epoch)
+        epoch, locked = self._epoch, self._group is None
+        if not locked:
+            if self._ending and epoch is None:
+                epoch = await sessions.epoch_of(connection, self._client_id)
+            locked = await sessions.try_lock(connection, self._client_id)
+            if self._ending and self._epoch is None and not locked:
+                raise SessionTakenOver(f"the session of client id {self._client_id!r} has a process")
+        claim = await journal.claim(connection, self._client_id, self._owner, epoch=epoch, group=self._group)
         self._epoch = claim.epoch
         await journal.end_former(connection)
+        if not locked:
+            await sessions.lock(connection, self._client_id)
         self._claimed_on = connection
         self._start_counts = claim.unfinished_starts > 0
         return claim
 
     async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
+        if self._ended:
+            return
         connection = await self._connected()
         await work(connection, await self._current_epoch())
 

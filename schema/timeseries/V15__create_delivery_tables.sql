@@ -12,6 +12,8 @@ create table iot.ingest_sessions (
     batch_id uuid,
     pending bytea not null default ''::bytea,
     filters text[] not null default '{}',
+    share_group text,
+    clock_slot smallint,
     unfinished_starts integer not null default 0,
     suspect bytea,
     poison bytea not null default ''::bytea,
@@ -23,14 +25,19 @@ create table iot.ingest_sessions (
     constraint ingest_sessions_pkey primary key (client_id),
     constraint ingest_sessions_pending_check check (octet_length(pending) % 6 = 0),
     constraint ingest_sessions_suspect_check check (octet_length(suspect) = 32),
-    constraint ingest_sessions_poison_check check (octet_length(poison) % 32 = 0)
+    constraint ingest_sessions_poison_check check (octet_length(poison) % 32 = 0),
+    constraint ingest_sessions_clock_slot_check check (
+        case when share_group is null then clock_slot is null else coalesce(clock_slot, -1) between 0 and 15 end
+    ),
+    constraint ingest_sessions_share_group_clock_slot_key unique (share_group, clock_slot)
 );
 
 comment on table iot.ingest_sessions is
     'The delivery journal: one row an MQTT session, updated as the last thing in the transaction of each batch.';
 comment on column iot.ingest_sessions.client_id is 'MQTT client id.';
 comment on column iot.ingest_sessions.epoch is
-    'Counts the claims of this session; a writer whose epoch is not this one has lost it and stops.';
+    'Raised by each claim of the session; a writer whose epoch is not this one has lost it and stops. In a share group it '
+    'begins at the clock (µs since 1970), not at 1: the row of a session that has ended is deleted, and may be made again.';
 comment on column iot.ingest_sessions.owner is
     'The process that made the last claim, by a number of its own: tells a claim whose answer was lost from a stranger''s.';
 comment on column iot.ingest_sessions.batch_id is 'Last committed batch; settles a COMMIT whose outcome is unknown.';
@@ -38,6 +45,12 @@ comment on column iot.ingest_sessions.pending is
     'Committed messages the broker has not proved to know as acknowledged, oldest first; 6 bytes an entry: packet id '
     '(uint16), CRC-32 of topic and payload (uint32), big-endian.';
 comment on column iot.ingest_sessions.filters is 'Topic filters the session is subscribed to.';
+comment on column iot.ingest_sessions.share_group is
+    'Share group of its subscriptions ($share/group/filter), whose sessions receive each message once among them; NULL: '
+    'it is subscribed by itself. A session of a group without a process is adopted: emptied and ended by another.';
+comment on column iot.ingest_sessions.clock_slot is
+    'Its number in the group: receipt times, in µs, are this number modulo 16, so that two processes never give two '
+    'readings one time. 16 sessions are the most a group can have.';
 comment on column iot.ingest_sessions.unfinished_starts is
     'Processes in a row that claimed the session and, so far or until they ended without taking leave, committed nothing. '
     'Three that ended so, and the next takes its messages in one by one.';
@@ -361,6 +374,7 @@ select
     s.epoch,
     octet_length(s.pending) / 6 as pending_entries,
     s.filters,
+    s.share_group,
     s.unfinished_starts,
     s.host,
     s.process_id,
@@ -371,10 +385,12 @@ from iot.ingest_sessions as s;
 
 comment on view iot.v_ingest_sessions is 'The delivery journal for people.';
 comment on column iot.v_ingest_sessions.client_id is 'MQTT client id.';
-comment on column iot.v_ingest_sessions.epoch is 'How often the session was claimed.';
+comment on column iot.v_ingest_sessions.epoch is 'Raised by each claim of the session.';
 comment on column iot.v_ingest_sessions.pending_entries is
     'Committed messages whose acknowledgement the broker has not proved to know.';
 comment on column iot.v_ingest_sessions.filters is 'Topic filters the session is subscribed to.';
+comment on column iot.v_ingest_sessions.share_group is
+    'Share group of its subscriptions; NULL: it is subscribed by itself.';
 comment on column iot.v_ingest_sessions.unfinished_starts is
     'Processes in a row that claimed the session and committed nothing; three that ended so, and the next is careful.';
 comment on column iot.v_ingest_sessions.host is 'Where the process that claimed it runs.';

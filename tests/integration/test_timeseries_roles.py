@@ -12,7 +12,7 @@ import pytest
 
 from ingest.migrate import Database, migrate, schema_folder
 from ingest.model import Rejection, Row, Series
-from ingest.write import deadletters, journal, letters, overflow
+from ingest.write import deadletters, journal, letters, overflow, sessions
 from ingest.write.batch import DeadLetter
 from ingest.write.budget import Budget
 from ingest.write.copy import copy_straight, pack
@@ -94,6 +94,10 @@ def tables(names: Sequence[str]) -> list[str]:
     return [name for name in names if not name.startswith("v_")]
 
 
+async def nothing() -> None:
+    """What the broker is asked, where there is none."""
+
+
 async def refused(iot: Iot, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await iot.execute(statement)
@@ -153,7 +157,12 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
             GREENHOUSE,
         )
     await iot.execute("delete from iot.sensor_intervals where sensor_id <> all ($1::uuid[])", [])
+    assert await sessions.try_lock(iot, "g")
+    grouped = await journal.claim(iot, "g", uuid4(), epoch=None, group="group")
+    async with iot.transaction():
+        await sessions.end(iot, "g", grouped.epoch, nothing)
     await iot.execute("reset role")
+    assert await iot.fetchval("select client_id from iot.ingest_sessions") == "w"
     assert await iot.fetchval("select count(*) from iot.sensor_readings") == 3
     assert await iot.fetchval("select value from iot.ingest_counters where counter = 'received'") == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -53,6 +54,24 @@ def test_messages_read_in_one_go_have_strictly_increasing_times() -> None:
     offsets = [time_us - NOW_US for time_us in batch.receipts_us]
     assert offsets == [0, 1, 2, 3, 4, 1_000_000]
     assert [each.time_us - NOW_US for each in batch.rows] == offsets
+
+
+def test_two_of_a_share_group_never_give_the_same_time() -> None:
+    taken: list[set[int]] = []
+    for slot in (0, 5, 15):
+        intake = intake_of()
+        intake.take_in(sent(1), NOW_US)
+        intake.share_clock(slot, 16)
+        intake.take_in(sent(20), NOW_US)
+        intake.take_in(sent(20), NOW_US + 1)
+        intake.take_in(sent(1), NOW_US + 1_000_003)
+        _, *times_us = batch_of(intake).receipts_us
+        assert times_us == sorted(set(times_us))
+        assert {time_us % 16 for time_us in times_us} == {slot}
+        assert all(0 <= after_us - before_us - 16 < 16 for before_us, after_us in pairwise(times_us[:-1]))
+        assert 0 <= times_us[-1] - NOW_US - 1_000_003 < 16
+        taken.append(set(times_us))
+    assert not set.intersection(*taken)
 
 
 def test_all_rows_of_a_message_share_its_time() -> None:

@@ -168,6 +168,17 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
             ),
         ),
         ("[broker]\nfilters = ['a/#/b']", "broker.filters: 'a/#/b' is no MQTT topic filter (test.toml)"),
+        (
+            "[broker]\nfilters = ['$share/g/a/#']\n[workers]\ncount = 2",
+            (
+                "broker.filters: '$share/g/a/#' names a share group of its own; "
+                "with table [workers], give the filter (test.toml)"
+            ),
+        ),
+        (
+            "[workers]\ngroup = 'a/b'",
+            "workers.group: 'a/b' holds one of / + #, which no share group may (MQTT 5, 4.8.2) (test.toml)",
+        ),
         ("[decode]\nignore = ['a#']", "decode.ignore: 'a#' is no MQTT topic filter (test.toml)"),
         (
             "[broker]\nreconnect_max_s = 0.1",

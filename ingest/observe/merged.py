@@ -1,0 +1,147 @@
+"""The metrics of several worker processes as one page, by the numbers that each reports.
+
+Counters and histograms are summed up, with what processes that have ended had reported last: a worker that
+is started again begins at 0, the sum does not. Gauges are of the processes that run: summed up too, except
+those of which only the greatest or the least says anything. Runs in the supervisor; no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import prometheus_client as prometheus
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+GAUGES: Final[dict[str, Literal["sum", "max", "min"]]] = {
+    "ingest_workers": "sum",
+    "ingest_in_flight_messages": "sum",
+    "ingest_buffered_bytes": "sum",
+    "ingest_quality_waiting_issues": "sum",
+    "ingest_broker_connected": "min",
+    "ingest_ready": "min",
+    "ingest_lag_seconds": "max",
+    "ingest_catalog_age_seconds": "max",
+    "ingest_catalog_sensors": "max",
+    "ingest_clock_skew_seconds": "max",
+    "ingest_skewed_gateways": "max",
+    "ingest_last_commit_timestamp_seconds": "max",
+    "ingest_build_info": "max",
+    "process_start_time_seconds": "max",
+    "process_max_fds": "min",
+}
+"""How a gauge of several processes is one; those of the process that are not named are summed up."""
+
+
+_MERGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {"sum": math.fsum, "max": max, "min": min}
+
+
+class Sample(NamedTuple):
+    """One number of a page."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(NamedTuple):
+    """One metric with all its samples; as JSON, a list of the same order."""
+
+    name: str
+    type: str
+    help: str
+    samples: list[Sample]
+
+    @classmethod
+    def of(cls, parts: Sequence[object]) -> Family:
+        """Read what `reported` gave, after it has been JSON."""
+        name, kind, text, samples = parts
+        assert isinstance(samples, list)  # noqa: S101 -- our own process wrote it
+        return cls(str(name), str(kind), str(text), [Sample(*each) for each in samples])
+
+
+def reported(registry: prometheus.CollectorRegistry) -> list[Family]:
+    """Give every number of *registry* as it is now."""
+    return [
+        Family(
+            each.name,
+            each.type,
+            each.documentation,
+            [Sample(sample.name, dict(sample.labels), sample.value) for sample in each.samples],
+        )
+        for each in registry.collect()
+    ]
+
+
+class Merged:
+    """See the module's header; a page of its own, as `Metrics` has one."""
+
+    def __init__(self) -> None:
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # as in `Metrics`
+        self._restarts = 0
+        self._running: dict[str, list[Family]] = {}
+        self._ended: dict[str, Family] = {}
+        self.registry = prometheus.CollectorRegistry()
+        self.registry.register(self)
+
+    def take(self, worker: str, families: list[Family]) -> None:
+        """Take a process's newest numbers."""
+        self._running[worker] = families
+
+    def ended(self, worker: str) -> None:
+        """Keep what only grows of a process that has ended; its gauges are gone."""
+        for family in self._running.pop(worker, []):
+            if family.type != "gauge":
+                before = [self._ended[family.name]] if family.name in self._ended else []
+                self._ended[family.name] = _merged([*before, family])
+
+    def restarted(self) -> None:
+        """Count a process that ended by itself and is started again."""
+        self._restarts += 1
+
+    def exposition(self) -> bytes:
+        """Return the page of /metrics in Prometheus' text format."""
+        return prometheus.generate_latest(self.registry)
+
+    def negotiated(self, accept: str) -> tuple[str, bytes]:
+        """Return type and page of /metrics in the format a scraper's *accept* header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric merged, in the order of the catalogue; called at each scrape."""
+        parts: dict[str, list[Family]] = {}
+        for families in (*self._running.values(), self._ended.values(), [self._own()]):
+            for family in families:
+                parts.setdefault(family.name, []).append(family)
+        for family in map(_merged, parts.values()):
+            metric = Metric(family.name, family.help, family.type)
+            for sample in family.samples:
+                metric.add_sample(sample.name, sample.labels, sample.value)
+            yield metric
+
+    def _own(self) -> Family:
+        """Give what the supervisor itself counts; the workers report it as 0."""
+        return Family(
+            "ingest_worker_restarts",
+            "counter",
+            "",
+            [Sample("ingest_worker_restarts_total", {}, self._restarts)],
+        )
+
+
+def _merged(families: Sequence[Family]) -> Family:
+    """Make one of the same metric of several processes."""
+    first = families[0]
+    how = GAUGES.get(first.name, "sum") if first.type == "gauge" else "sum"
+    merge = _MERGES[how]
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    for family in families:
+        for name, labels, value in family.samples:
+            values.setdefault((name, tuple(labels.items())), []).append(value)
+    samples = [Sample(name, dict(labels), merge(each)) for (name, labels), each in values.items()]
+    return Family(first.name, first.type, first.help, samples)

@@ -1,0 +1,277 @@
+"""Several worker processes under one supervisor: added, retired and killed under load, each message once.
+
+Everything is looked at from outside: the tables, the log, the pages of the supervisor's port, and what the
+broker still keeps of a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from tests.acceptance.conftest import Greenhouse
+from tests.acceptance.workers import until
+from tests.gateways import publish
+from tests.mqtt_client import Client
+from tests.scripted_broker import ScriptedBroker
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.workers import Settings, WorkerProcess
+    from tests.servers import Mosquitto
+
+GATEWAYS = 3
+COUNT = 12_000
+
+
+def group_of(count: int, **workers: object) -> Settings:
+    return {
+        "broker": {"keepalive_s": 5},
+        "workers": {"count": count, "orphan_after_s": 2.0, **workers},
+        "write": {"retry_max_s": 0.5, "max_batch_rows": 500},
+    }
+
+
+async def greenhouse_at(dsn: str) -> Greenhouse:
+    greenhouse = Greenhouse(dsn)
+    await greenhouse.register()
+    return greenhouse
+
+
+async def processes_of(greenhouse: Greenhouse, worker: WorkerProcess) -> dict[str, int]:
+    """Give the process id of each session, as the journal has it."""
+    rows = await greenhouse.fetch(
+        "select client_id, process_id from iot.ingest_sessions where client_id like $1",
+        f"{worker.client_id}%",
+    )
+    return {row["client_id"]: row["process_id"] for row in rows}
+
+
+async def sessions_are(greenhouse: Greenhouse, worker: WorkerProcess, *numbers: int) -> None:
+    """Wait until the journal has the sessions of these workers, and no others."""
+    wanted = {f"{worker.client_id}-{number}" for number in numbers}
+
+    async def holds() -> bool:
+        return set(await processes_of(greenhouse, worker)) == wanted
+
+    await worker.until(holds, f"the sessions are those of {numbers}")
+
+
+async def ledgers(greenhouse: Greenhouse, worker: WorkerProcess) -> dict[str, int]:
+    """Give both ledgers, summed up over every session there ever was."""
+    rows = await greenhouse.fetch(
+        """
+        select counter, sum(value)::bigint as value
+        from iot.ingest_counters
+        where client_id like $1
+        group by counter
+        """,
+        f"{worker.client_id}%",
+    )
+    return {row["counter"]: row["value"] for row in rows}
+
+
+async def is_gone_at(broker: Mosquitto, client_id: str) -> bool:
+    """Tell whether the broker knows no such session; it does not afterwards."""
+    client = Client(broker.url, "5", {"client_id": client_id, "session_expiry_s": 60})
+    opened = await client.connect()
+    await client.session.close(1.0)
+    return not opened.session_present
+
+
+async def publish_slowly(greenhouse: Greenhouse, broker: Mosquitto, numbers: range) -> None:
+    for start in range(numbers.start, numbers.stop, 200):
+        await publish(broker.port, greenhouse.messages(range(start, min(start + 200, numbers.stop))))
+        await asyncio.sleep(0.05)
+
+
+async def test_added_killed_and_retired_while_gateways_publish(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(1))
+    await supervisor.ready()
+    publishing = asyncio.gather(
+        *(
+            publish_slowly(
+                greenhouse, broker, range(COUNT * each // GATEWAYS, COUNT * (each + 1) // GATEWAYS)
+            )
+            for each in range(GATEWAYS)
+        )
+    )
+    for _ in range(2):
+        supervisor.signal(signal.SIGTTIN)
+        await asyncio.sleep(0.01)  # two pending signals of a kind are one
+    await sessions_are(greenhouse, supervisor, 0, 1, 2)
+    await supervisor.ready()
+    victim = (await processes_of(greenhouse, supervisor))[f"{supervisor.client_id}-1"]
+    os.kill(victim, signal.SIGKILL)
+    await supervisor.not_ready_because(f"worker {supervisor.client_id}-1: has ended (signal SIGKILL)")
+    await supervisor.ready()
+    for _ in range(2):
+        supervisor.signal(signal.SIGTTOU)
+        await asyncio.sleep(0.01)
+    await sessions_are(greenhouse, supervisor, 0)
+    await publishing
+    await supervisor.until(lambda: greenhouse.holds(COUNT), "all readings are stored")
+    await supervisor.ready()
+    await supervisor.logged("session_retired", 2)
+    for number in (1, 2):
+        assert await is_gone_at(broker, f"{supervisor.client_id}-{number}")
+    metrics = await supervisor.metrics()
+    assert metrics["ingest_workers"] == 1
+    assert metrics["ingest_worker_restarts_total"] == 1
+    await supervisor.stop()
+    supervisor.never_traced_back()
+    await greenhouse.holds_each_once(COUNT)
+    counted = await ledgers(greenhouse, supervisor)
+    assert counted["written"] == counted["decoded"] == COUNT
+    assert counted["received"] == counted["committed"] + counted.get("skipped", 0)
+    assert len(supervisor.events("session_ended")) == 2
+    assert {line["worker"] for line in supervisor.events("worker_stopped")} == {
+        f"{supervisor.client_id}-{number}" for number in range(3)
+    }
+
+
+async def test_fewer_after_a_restart_take_over_what_the_others_had(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    three = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(3))
+    await three.ready()
+    # Most readings go to two of them at once. Where the batch of one waits for a key of the other's, and the
+    # other for one of its own, the database refuses one of them, which then tries again.
+    timed = greenhouse.messages(range(0, 4_000, 2))
+    await asyncio.gather(publish(broker.port, timed), publish(broker.port, timed[::-1]))
+
+    async def all_is_on_the_page() -> bool:
+        metrics = await three.metrics()
+        found = [metrics[f'ingest_readings_total{{outcome="{each}"}}'] for each in ("written", "duplicate")]
+        return found == [2_000, 2_000] and metrics["ingest_workers"] == 3
+
+    await three.until(all_is_on_the_page, "the page has what every worker did")
+    await publish(broker.port, greenhouse.messages(range(1, 4_000, 2)))
+    await three.until(lambda: greenhouse.holds(4_000), "4 000 rows")
+    await three.stop()
+    assert len(three.events("worker_stopped")) == 3
+    unproved = await greenhouse.fetchval("select sum(octet_length(pending)) from iot.ingest_sessions")
+    assert unproved == 0, "each of them drained"
+    await publish(
+        broker.port, greenhouse.messages(range(600, 1_800))
+    )  # two thirds for sessions without a process
+    one = worker_of(greenhouse, plain_dsn, broker.url, client_id=three.client_id, settings=group_of(1))
+    await sessions_are(greenhouse, one, 0)
+    await one.logged("session_retired", 2)
+    await one.ready()
+    assert await greenhouse.count() == 5_200
+    for number in (1, 2):
+        assert await is_gone_at(broker, f"{one.client_id}-{number}")
+    await publish(broker.port, greenhouse.messages(range(5_200, 5_400)))
+    await one.until(lambda: greenhouse.holds(5_400), "the one gets everything")
+    await one.stop()
+    for each in (three, one):
+        each.never_traced_back()
+    await greenhouse.holds_each_once(5_400)
+
+
+async def test_an_owner_that_returns_while_its_session_is_being_emptied(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    """Two hosts of one group: one is switched off, the other adopts its session, and then it is back."""
+    greenhouse = await greenhouse_at(plain_dsn)
+    settings = group_of(1, group="greenhouses")
+    here = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
+    there = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
+    await here.ready()
+    await there.ready()
+    session = f"{there.client_id}-0"
+    os.kill((await processes_of(greenhouse, there))[session], signal.SIGKILL)
+    there.kill9()
+    await publish(broker.port, greenhouse.messages(range(2_000)))
+    assert not here.events("session_adopted"), "it may be starting again"
+    connection = await asyncpg.connect(plain_dsn)
+    async with connection.transaction():
+        await connection.execute("lock table iot.sensor_readings")
+        await here.logged("session_adopted")
+        adopted = here.events("session_adopted")[0]
+        assert adopted["client_id"] == session
+
+        async def is_emptied() -> bool:
+            started = here.events("worker_process_started")
+            return bool((await processes_of(greenhouse, there))[session] == started[-1]["process_id"])
+
+        await here.until(is_emptied, "the adopter has claimed the session")
+        there.start()
+        await there.ready()
+    await connection.close()
+    await here.logged("session_left_alone")
+    await here.until(lambda: greenhouse.holds(2_000), "all readings are stored")
+    await publish(broker.port, greenhouse.messages(range(2_000, 2_400)))
+    await here.until(lambda: greenhouse.holds(2_400), "both go on")
+    assert set(await processes_of(greenhouse, there)) == {session}
+    for each in (here, there):
+        await each.ready()
+        await each.stop()
+        each.never_traced_back()
+    await greenhouse.holds_each_once(2_400)
+    assert not here.events("session_ended")
+
+
+async def test_one_worker_becomes_several_and_they_outlive_no_supervisor(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    alone = worker_of(greenhouse, plain_dsn, broker.url)
+    await alone.ready()
+    await alone.stop()
+    await publish(broker.port, greenhouse.messages(range(500)))
+    several = worker_of(greenhouse, plain_dsn, broker.url, client_id=alone.client_id, settings=group_of(2))
+    await sessions_are(greenhouse, several, 0, 1)
+    await several.logged("session_retired")
+    await several.ready()
+    await publish(broker.port, greenhouse.messages(range(500, 1_000)))
+    await several.until(lambda: greenhouse.holds(1_000), "all readings are stored")
+    assert await is_gone_at(broker, alone.client_id)
+    processes = await processes_of(greenhouse, several)
+    several.kill9()
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes.values()), "they leave")
+    assert len(several.events("worker_stopped")) == 4  # of one session two: it worked, and it was ended
+    several.never_traced_back()
+    await greenhouse.holds_each_once(1_000)
+
+
+async def test_a_wrong_configuration_of_a_worker_ends_them_all(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    await greenhouse.fetch(
+        """
+        insert into iot.ingest_sessions (client_id, share_group, clock_slot)
+        select 'other-' || slot, 'full', slot
+        from generate_series(0, 15) as slot
+        """
+    )
+    settings = group_of(1, group="full")
+    supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
+    assert await supervisor.exit_code() == 2
+    assert "workers.group: 'full' has 16 sessions, and can have no more" in supervisor.log_text
+    supervisor.never_traced_back()
+
+
+async def test_a_broker_without_shared_subscriptions_is_refused_loudly(
+    plain_dsn: str, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    unavailable = b"\x20\x05\x00\x00\x02\x2a\x00"  # CONNACK with Shared Subscription Available 0
+    async with ScriptedBroker(mqtt5=True, connack=unavailable) as broker:
+        supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(1, group="g"))
+        why = "broker: the broker has no shared subscriptions, which group 'g' needs"
+        await supervisor.not_ready_because(f"worker {supervisor.client_id}-0: {why}")
+        await supervisor.stop()
+    assert supervisor.events("broker_unavailable")
+    supervisor.never_traced_back()
