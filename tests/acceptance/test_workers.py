@@ -161,9 +161,7 @@ async def test_fewer_after_a_restart_take_over_what_the_others_had(
     assert len(three.events("worker_stopped")) == 3
     unproved = await greenhouse.fetchval("select sum(octet_length(pending)) from iot.ingest_sessions")
     assert unproved == 0, "each of them drained"
-    await publish(
-        broker.port, greenhouse.messages(range(600, 1_800))
-    )  # two thirds for sessions without a process
+    await publish(broker.port, greenhouse.messages(range(4_000, 5_200)))  # two thirds for who is gone
     one = worker_of(greenhouse, plain_dsn, broker.url, client_id=three.client_id, settings=group_of(1))
     await sessions_are(greenhouse, one, 0)
     await one.logged("session_retired", 2)
