@@ -32,7 +32,7 @@ from ingest.workers.order import Order, is_member, member
 from ingest.write import sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from ingest.settings import Settings
@@ -238,9 +238,10 @@ class Supervisor:
             slot.trouble = "waits until another worker hears the group"
             await self._when(lambda: not slot.ending or self._is_heard_beside(slot))
             async with self._ending_at_once:
-                if self._is_wanted(slot, ending=True) and await self._process(slot, ending=True):
-                    del self._slots[slot.client_id]
-                    return
+                ended = self._is_wanted(slot, ending=True) and await self._process(slot, ending=True)
+            if ended and self._is_wanted(slot, ending=True):  # a worker may be wanted again by now
+                del self._slots[slot.client_id]
+                return
 
     def _is_wanted(self, slot: _Slot, *, ending: bool) -> bool:
         return slot.ending == ending and not self._leaving.is_set()
@@ -338,11 +339,11 @@ class Supervisor:
                     log.warning("session_adopted", client_id=each.client_id, host=each.host)
                     self._take_charge(each.client_id, ending=True)
 
-    async def _asked(self, ask: Callable[[], object]) -> bool:
+    async def _asked(self, ask: Callable[[], Awaitable[bool]]) -> bool:
         """Ask the database until it answers."""
         while True:
             try:
-                answer = await ask()  # type: ignore[misc]
+                answer = await ask()
             except DatabaseFault as fault:
                 self._database_trouble = str(fault)
                 if (held_back := self._repeats.admit("database", time.monotonic())) is not None:
@@ -350,7 +351,7 @@ class Supervisor:
                 await asyncio.sleep(_DATABASE_RETRY_S)
             else:
                 self._database_trouble = None
-                return bool(answer)
+                return answer
 
     async def _when(self, holds: Callable[[], bool]) -> None:
         """Return once *holds*, or it is time to leave; looked at whenever something was heard of a worker."""

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import until
+from tests.acceptance.workers import WorkerProcess, until
 from tests.gateways import publish
 from tests.mqtt_client import Client
 from tests.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import WorkerMaker
-    from tests.acceptance.workers import Settings, WorkerProcess
+    from tests.acceptance.workers import Settings
     from tests.servers import Mosquitto
 
 GATEWAYS = 3
@@ -157,13 +157,15 @@ async def test_fewer_after_a_restart_take_over_what_the_others_had(
     await three.until(all_is_on_the_page, "the page has what every worker did")
     await publish(broker.port, greenhouse.messages(range(1, 4_000, 2)))
     await three.until(lambda: greenhouse.holds(4_000), "4 000 rows")
-    await three.stop()
+    processes = await processes_of(greenhouse, three)
+    three.signal(signal.SIGTERM)
+    for process in processes.values():  # systemd asks every process of the unit
+        os.kill(process, signal.SIGTERM)
+    assert await three.exit_code() == 0
     assert len(three.events("worker_stopped")) == 3
     unproved = await greenhouse.fetchval("select sum(octet_length(pending)) from iot.ingest_sessions")
     assert unproved == 0, "each of them drained"
-    await publish(
-        broker.port, greenhouse.messages(range(600, 1_800))
-    )  # two thirds for sessions without a process
+    await publish(broker.port, greenhouse.messages(range(4_000, 5_200)))  # two thirds for who is gone
     one = worker_of(greenhouse, plain_dsn, broker.url, client_id=three.client_id, settings=group_of(1))
     await sessions_are(greenhouse, one, 0)
     await one.logged("session_retired", 2)
@@ -246,7 +248,7 @@ async def test_one_worker_becomes_several_and_they_outlive_no_supervisor(
 
 
 async def test_a_wrong_configuration_of_a_worker_ends_them_all(
-    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+    plain_dsn: str, broker: Mosquitto, tmp_path: Path
 ) -> None:
     greenhouse = await greenhouse_at(plain_dsn)
     await greenhouse.fetch(
@@ -256,11 +258,18 @@ async def test_a_wrong_configuration_of_a_worker_ends_them_all(
         from generate_series(0, 15) as slot
         """
     )
-    settings = group_of(1, group="full")
-    supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
-    assert await supervisor.exit_code() == 2
-    assert "workers.group: 'full' has 16 sessions, and can have no more" in supervisor.log_text
-    supervisor.never_traced_back()
+    with WorkerProcess(
+        tmp_path,
+        broker_url=broker.url,
+        dsn=plain_dsn,
+        filters=greenhouse.filters,
+        settings={"workers": {"group": "full"}},
+        arguments=["--workers", "2"],
+    ) as supervisor:
+        assert await supervisor.exit_code() == 2
+        assert supervisor.events("supervisor_started")[0]["workers"] == 2
+        assert "workers.group: 'full' has 16 sessions, and can have no more" in supervisor.log_text
+        supervisor.never_traced_back()
 
 
 async def test_a_broker_without_shared_subscriptions_is_refused_loudly(

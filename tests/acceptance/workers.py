@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -56,8 +56,13 @@ class WorkerProcess:
         metadata_dsn: str = "",
         settings: Mapping[str, Mapping[str, object]] | None = None,
         fault: str | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """*metadata_dsn*: *dsn* if empty. With *fault*, "name:n", it ends itself there: `faulty_worker`."""
+        """*metadata_dsn*: *dsn* if empty. With *fault*, "name:n", it ends itself there: `faulty_worker`.
+
+        *arguments* stand behind `run`.
+        """
+        self._arguments = arguments
         self.client_id = client_id or f"worker-{uuid.uuid4().hex[:12]}"
         self._module = "ingest" if fault is None else "tests.acceptance.faulty_worker"
         self._config = directory / f"{uuid.uuid4().hex}.toml"
@@ -104,7 +109,7 @@ class WorkerProcess:
         """Start the process with an empty log; returns at once."""
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, "--config", str(self._config), "run"],
+                [sys.executable, "-m", self._module, "--config", str(self._config), "run", *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
