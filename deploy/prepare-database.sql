@@ -4,12 +4,13 @@
 --   psql --set=schema=metadata --file=deploy/prepare-database.sql postgresql://postgres@host/greenhouse_metadata
 --   psql --set=schema=iot --file=deploy/prepare-database.sql postgresql://postgres@host/greenhouse_timeseries
 --
--- and then gives the logins passwords: \password ingest_migrator, ingest_worker, ingest_operator. Where the two
--- databases are one, both commands run there. Again is harmless.
+-- and then gives the logins passwords: \password ingest_migrator, ingest_worker, ingest_operator, ingest_reader.
+-- Where the two databases are one, both commands run there. Again is harmless.
 --
 --   ingest_migrator  in greenhouse_migrator, which owns the schema; owns what it makes there
 --   ingest_worker    in greenhouse_worker: `ingest run`, `ingest check`
 --   ingest_operator  in greenhouse_operator: `ingest catalog`, `ingest dead-letters`, `ingest reconcile`
+--   ingest_reader    in greenhouse_reader: dashboards
 --
 -- What is in the schema already and belongs to a superuser is handed over to ingest_migrator, jobs included; what
 -- belongs to somebody else stays theirs, and is named. More in docs/database-logins.md.
@@ -56,7 +57,8 @@ begin
             values
                 ('ingest_migrator', 'greenhouse_migrator'),
                 ('ingest_worker', 'greenhouse_worker'),
-                ('ingest_operator', 'greenhouse_operator')
+                ('ingest_operator', 'greenhouse_operator'),
+                ('ingest_reader', 'greenhouse_reader')
         ) as m (login, of_role)
     loop
         if not exists (select from pg_roles as r where r.rolname = v_member.login) then

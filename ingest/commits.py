@@ -305,6 +305,13 @@ class Committer:
         """Messages received and not committed."""
         return self._intake.messages + len(self._left_to_commit)
 
+    def lag_s(self, now_us: int) -> float:
+        """Give how long (s) the oldest message in flight has waited at *now_us*; 0 when none waits."""
+        oldest_us = self._intake.oldest_us
+        if self._committing is not None and self._left_to_commit:
+            oldest_us = self._committing.receipts_us[-len(self._left_to_commit)]
+        return 0.0 if oldest_us is None else max(0.0, (now_us - oldest_us) / 1e6)
+
     @property
     def buffered_bytes(self) -> int:
         """Bytes of their payloads and topics."""

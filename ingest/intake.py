@@ -122,6 +122,14 @@ class Intake:
         """The batches not yet handed out, oldest first; without what is held."""
         return [*self._full, self._filling]
 
+    @property
+    def oldest_us(self) -> int | None:
+        """When the oldest message not yet handed out by `next_batch` came; None without any."""
+        for batch in self.waiting:
+            if batch.deliveries:
+                return batch.receipts_us[0]
+        return self.held[0][1] if self.held else None
+
     def is_outdated(self, batch: Batch) -> bool:
         """Whether a newer catalog came after a name of *batch* was found unknown."""
         return bool(batch.curable) and batch.catalog_version != self.resolver.catalog.version

@@ -223,6 +223,8 @@ class Worker:
         gauge = self._metrics.read_gauge
         gauge("ingest_in_flight_messages", lambda: self._commits.in_flight)
         gauge("ingest_buffered_bytes", lambda: self._commits.buffered_bytes)
+        gauge("ingest_lag_seconds", lambda: self._commits.lag_s(time.time_ns() // 1000))
+        gauge("ingest_ready", lambda: float(not self.health().reasons))
         gauge("ingest_broker_connected", lambda: float(self._commits.link.trouble is None))
         gauge("ingest_catalog_age_seconds", lambda: self._loader.age_s)
         gauge("ingest_clock_skew_seconds", lambda: self._commits.skews.worst_s(time.monotonic()))

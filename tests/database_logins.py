@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "deploy" / "prepare-database.sql"
-LOGINS = ("ingest_migrator", "ingest_worker", "ingest_operator")
+LOGINS = ("ingest_migrator", "ingest_worker", "ingest_operator", "ingest_reader")
 
 
 def _psql_program() -> Path:
@@ -51,7 +51,7 @@ def psql(dsn: str, *arguments: str, sql: str = "") -> subprocess.CompletedProces
 
 
 class Logins:
-    """Three logins of one server; ``login(…)`` and ``dsn(…)`` say what they are called here."""
+    """The logins of one server; ``login(…)`` and ``dsn(…)`` say what they are called here."""
 
     def __init__(self, *, plain: bool) -> None:
         """On *plain* PostgreSQL, without what is TimescaleDB's."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the database of docker-compose.yml ready for its three logins, with the passwords of deploy/make-secrets.sh.
+# Makes the database of docker-compose.yml ready for its logins, with the passwords of deploy/make-secrets.sh.
 # The image runs it when it has made a data directory. On one that was there before, and after new passwords:
 #
 #   docker compose exec metadata /docker-entrypoint-initdb.d/900-greenhouse.sh

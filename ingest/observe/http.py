@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from ingest.errors import ConfigurationError
-from ingest.observe.metrics import CONTENT_TYPE
 from ingest.observe.terminal import json_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MAX_HEAD_BYTES = 8192
 """Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
@@ -52,8 +51,8 @@ _TEXT = "text/plain; charset=utf-8"
 class Page(Protocol):
     """What /metrics shows: one worker's `Metrics`, or those of several, `Merged`."""
 
-    def exposition(self) -> bytes:
-        """Return the page in Prometheus' text format."""
+    def negotiated(self, accept: str) -> tuple[str, bytes]:
+        """Return type and page, in the format that an Accept header asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +152,20 @@ class HttpServer:
                 head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return "GET", _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        request_line = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-        match request_line:
+        request_line, *fields = head.decode("latin-1").split("\r\n")
+        match request_line.split(" "):
             case [method, target, "HTTP/1.1" | "HTTP/1.0"] if method in {"GET", "HEAD"}:
-                return method, self._page(target.partition("?")[0])
+                return method, self._page(target.partition("?")[0], _accepted(fields))
             case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
                 return "GET", _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD")
             case _:
                 return "GET", _plain(HTTPStatus.BAD_REQUEST)
 
-    def _page(self, path: str) -> _Answer:
+    def _page(self, path: str, accept: str) -> _Answer:
         try:
             match path:
                 case "/metrics":
-                    return _Answer(HTTPStatus.OK, CONTENT_TYPE, self._metrics.exposition())
+                    return _Answer(HTTPStatus.OK, *self._metrics.negotiated(accept))
                 case "/healthz":
                     live = self._health().live
                     return _report(ok=live, report={"live": live})
@@ -179,6 +178,12 @@ class HttpServer:
         except Exception:  # noqa: BLE001 (a page that fails must say 500, and must not end the worker)
             self._log.exception("http_page_failed", path=path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _accepted(fields: Sequence[str]) -> str:
+    """Give what the request's Accept fields say, as one (RFC 9110, 5.3)."""
+    named = (each.partition(":") for each in fields)
+    return ",".join(value.strip() for name, _, value in named if name.strip().lower() == "accept")
 
 
 def _report(*, ok: bool, report: dict[str, object]) -> _Answer:

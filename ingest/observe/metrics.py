@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import prometheus_client as prometheus
+from prometheus_client.exposition import choose_encoder
 
 from ingest.model import REASONS, Reason
 from ingest.quality.issues import KINDS, Kind
@@ -26,6 +27,8 @@ BatchResult: TypeAlias = Literal["straight", "staged", "retried"]
 GaugeName: TypeAlias = Literal[
     "ingest_in_flight_messages",
     "ingest_buffered_bytes",
+    "ingest_lag_seconds",
+    "ingest_ready",
     "ingest_broker_connected",
     "ingest_catalog_age_seconds",
     "ingest_catalog_sensors",
@@ -33,8 +36,6 @@ GaugeName: TypeAlias = Literal[
     "ingest_skewed_gateways",
     "ingest_quality_waiting_issues",
 ]
-
-CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
 
 SQLSTATE_CLASSES = ("08", "25", "40", "42", "53", "55", "57", "58", "other", "none")
 """Every value of the label; "none" is a fault without SQLSTATE, such as a refused connection."""
@@ -151,6 +152,22 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "bytes",
         "Payload bytes of the messages in flight.",
         "Flat at write.max_buffered_bytes: as above.",
+    ),
+    MetricDef(
+        "ingest_lag_seconds",
+        "gauge",
+        "seconds",
+        "How long the oldest message in flight has waited for its COMMIT; 0 when none waits.",
+        "Growing by a second a second: nothing is committed. Above a few seconds with commits going on: the "
+        "worker or the database is behind, and the broker keeps more; start workers, or look at "
+        "ingest_commit_seconds.",
+    ),
+    MetricDef(
+        "ingest_ready",
+        "gauge",
+        "0 or 1",
+        "1 while /readyz answers 200.",
+        "0: /readyz says why.",
     ),
     MetricDef(
         "ingest_broker_connected",
@@ -333,6 +350,14 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return the page of /metrics in Prometheus' text format."""
         return prometheus.generate_latest(self.registry)
+
+    def negotiated(self, accept: str) -> tuple[str, bytes]:
+        """Return type and page of /metrics in the format a scraper's *accept* header asks for.
+
+        OpenMetrics 1.0 for those who name it, as Prometheus does; its text format for the others.
+        """
+        encode, content_type = choose_encoder(accept)
+        return content_type, encode(self.registry)
 
     def _add(self, name: str, **amounts: int) -> None:
         counter, label = self._counters[name], _LABELS[name]

@@ -37,7 +37,7 @@ def seconds(text: str) -> float:
 @every_service
 def test_images_are_pinned_to_a_release(service: dict[str, Any]) -> None:
     _, _, tag = service["image"].partition(":")
-    assert re.match(r"\d+\.\d+", tag), service["image"]
+    assert re.match(r"v?\d+\.\d+", tag), service["image"]
 
 
 @every_service
@@ -70,7 +70,7 @@ def test_what_is_mounted_exists(service: dict[str, Any]) -> None:
     for mount in service.get("volumes", []):
         source = mount.split(":")[0]
         if source.startswith("."):
-            assert (ROOT / source).is_file(), source
+            assert (ROOT / source).exists(), source
             assert mount.endswith(":ro")
         else:
             assert source in COMPOSE["volumes"]
@@ -134,6 +134,18 @@ def test_a_superusers_password_is_its_containers_alone() -> None:
         for secret in (f"{database}_password", f"{database}_logins"):
             mounted = [name for name, service in SERVICES.items() if secret in service.get("secrets", [])]
             assert mounted == [database]
+
+
+def test_dashboards_have_the_readers_passwords_and_no_login_is_left_at_its_default() -> None:
+    grafana = SERVICES["grafana"]
+    given = grafana["environment"]
+    assert given["GF_SECURITY_ADMIN_PASSWORD__FILE"].endswith("/grafana_admin_password")
+    assert given["GF_AUTH_ANONYMOUS_ENABLED"] == given["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert set(grafana["secrets"]) == {
+        "grafana_admin_password",
+        "metadata_reader_password",
+        "timeseries_reader_password",
+    }
 
 
 def test_the_worker_is_given_longer_to_stop_than_it_takes_to_drain() -> None:

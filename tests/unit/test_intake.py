@@ -155,3 +155,18 @@ def test_topics_count_against_what_may_wait() -> None:
     while intake.next_batch() is not None:
         pass
     assert intake.payload_bytes == 0
+
+
+def test_the_oldest_message_is_the_first_that_no_batch_was_handed_out_with() -> None:
+    intake = intake_of(max_batch_rows=2)
+    found = [intake.oldest_us]
+    intake.take_in(sent(3), NOW_US)
+    intake.hold(sent(1), NOW_US + 9)
+    found.append(intake.oldest_us)
+    for _ in range(2):
+        batch_of(intake)
+        found.append(intake.oldest_us)
+    intake.release(1)
+    batch_of(intake)
+    found.append(intake.oldest_us)
+    assert found == [None, NOW_US, NOW_US + 2, NOW_US + 9, None]
