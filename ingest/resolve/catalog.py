@@ -141,10 +141,10 @@ class Catalog:
         roster = self.rosters.get(greenhouse_id.int)
         return () if roster is None else tuple(roster.labelled(label, self.vocabulary))
 
-    def sensors_of(self, greenhouse_id: UUID) -> tuple[Sensor, ...]:
-        """Give a greenhouse's sensors, inactive ones included."""
+    def intervals_of(self, greenhouse_id: UUID) -> list[tuple[UUID, int]]:
+        """Give the id and interval (s) of each of a greenhouse's active sensors that has one."""
         roster = self.rosters.get(greenhouse_id.int)
-        return () if roster is None else tuple(roster.all(self.vocabulary))
+        return [] if roster is None else roster.intervals()
 
     def rosters_changed_since(self, before: Catalog) -> list[UUID]:
         """Give the greenhouses whose sensors are not those of *before*, an earlier one: 1 ms for 10 000."""

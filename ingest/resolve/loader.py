@@ -4,9 +4,9 @@ One connection, kept open outside a transaction for LISTEN `catalog_changed` and
 again when it breaks. An announcement comes with the COMMIT of what it announces and names the greenhouse, and
 that one is read again. Announcements are heard from before the first read, and after a lost connection
 everything is read, so that no change goes unnoticed, however late its COMMIT. What nobody announced (triggers
-switched off) is found within `refresh_interval_s`, in which all greenhouses are read again, page by page. With
-the database away the last snapshot stays in use: names that were known go on being resolved. `run` is a task
-of the worker; it never changes a row.
+switched off) is found within `refresh_interval_s`, in which all greenhouses are read again, page by page.
+With the database away the last snapshot stays in use: names that were known go on being resolved. `run` is a
+task of the worker; it never changes a row.
 """
 
 from __future__ import annotations

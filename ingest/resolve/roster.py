@@ -1,20 +1,23 @@
 """The sensors of one greenhouse as one piece of bytes: a hundred bytes each; as objects, eight hundred.
 
 One record a sensor, ordered by id; each field begins with NUL and its letter, and PostgreSQL's text holds no
-NUL, so that looking for a name is one `bytes.find`, which finds neither half a name nor one in another field:
+NUL, so that a record is told from the next and a field from another:
 
     NUL c sensor_code    NUL d device_id    NUL l mqtt_field_name
     NUL x id as 32 hex digits, 1 or 0 for active or not, expected_interval_s
     NUL t sensor_type_id, or = and the name that a legacy writer left    NUL u likewise its unit
 
 A field of which there is nothing is empty. The database writes this form (`reading`), `packed` does for rows
-at hand. Pure; a roster never changes.
+at hand. The first lookup makes a table of where names are, 8 bytes each. Pure; a roster never changes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from array import array
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -26,103 +29,121 @@ if TYPE_CHECKING:
 
     from ingest.resolve.vocabulary import Vocabulary
 
-_CODE: Final = b"\0c"
-_DEVICE: Final = b"\0d"
-_LABEL: Final = b"\0l"
-_KEY: Final = b"\0k"
-_PLACE: Final = b"\0p"
+_RECORD: Final = b"\0c"
 _IDS: Final = re.compile(rb"\0x([0-9a-f]{32})")
-_LABELS: Final = re.compile(rb"\0l([^\0]+)")
+_INTERVALS: Final = re.compile(rb"\0x([0-9a-f]{32})1([0-9]+)")
+_CODES: Final = re.compile(r"\0c([^\0]*)")
+_DEVICES: Final = re.compile(r"\0d([^\0]*)")
+_LABELS: Final = re.compile(r"\0l([^\0]*)")
+_HASH_MASK: Final = 0xFFFF_FFFF
+_new = tuple.__new__
+"""Makes a Sensor without its generated `__new__`, as in `resolver`."""
 
 
 class Roster:
     """The sensors of one greenhouse; see the module's header. Lookups give them in the order of their ids."""
 
-    __slots__ = ("_keys", "count", "greenhouse_id", "packed")
+    __slots__ = ("_places", "count", "greenhouse_id", "packed")
 
     def __init__(self, greenhouse_id: UUID, packed: bytes) -> None:
         """Take the records as the database or `packed` wrote them."""
         self.greenhouse_id = greenhouse_id
         self.packed = packed
-        self.count = packed.count(_CODE)
-        self._keys: bytes | None = None
-        """Labels in the form in which they are compared, each with where it is; made when first asked for."""
+        self.count = packed.count(_RECORD)
+        self._places: array[int] | None = None
 
     def ids(self) -> list[int]:
         """Give all ids, as numbers."""
         return [int(digits, 16) for digits in _IDS.findall(self.packed)]
+
+    def intervals(self) -> list[tuple[UUID, int]]:
+        """Give the id and `expected_interval_s` of each active sensor that has one."""
+        return [
+            (UUID(int=int(digits, 16)), int(seconds)) for digits, seconds in _INTERVALS.findall(self.packed)
+        ]
 
     def digest(self) -> int:
         """Give 64 bits that tell this roster from any other, in any process."""
         content = self.greenhouse_id.bytes + self.packed
         return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
-    def all(self, names: Vocabulary) -> list[Sensor]:
-        """Give every sensor; *names* are those of its snapshot, here and below."""
-        return [self._sensor(record, names) for record in self.packed.split(_CODE)[1:]]
-
     def identified(self, sensor_id: int, names: Vocabulary) -> Sensor | None:
         """Find by id."""
-        at = self.packed.find(b"\0x%032x" % sensor_id)
-        return None if at < 0 else self._around(at, names)
+        for sensor in self._found(hash(sensor_id), names):
+            if sensor.sensor_id.int == sensor_id:
+                return sensor
+        return None
 
     def coded(self, code: str, names: Vocabulary) -> list[Sensor]:
         """Find by `sensor_code`, then by `device_id`, written exactly so."""
-        return self._named(_CODE, code, names) + self._named(_DEVICE, code, names)
+        found = self._found(hash(code), names)
+        if not found:
+            return found
+        return [each for each in found if each.code == code] + [
+            each for each in found if each.device_id == code
+        ]
 
     def labelled(self, label: str, names: Vocabulary) -> list[Sensor]:
         """Find by `mqtt_field_name`: the exact label, else alike in case and separators."""
-        return self._named(_LABEL, label, names) or self._alike(label, names)
+        key = normalise_label(label)
+        found = self._found(hash(key), names)
+        if not found:
+            return found
+        exact = [each for each in found if each.label == label]
+        return exact or [
+            each for each in found if each.label is not None and normalise_label(each.label) == key
+        ]
 
-    def _named(self, field: bytes, name: str, names: Vocabulary) -> list[Sensor]:
-        if not name or "\0" in name:
-            return []
-        # Half of a surrogate pair is in no text of the database: what it becomes finds nothing.
-        needle = b"%b%b\0" % (field, name.encode("utf-8", "surrogatepass"))
-        found = []
-        at = self.packed.find(needle)
-        while at >= 0:
-            found.append(self._around(at, names))
-            at = self.packed.find(needle, at + 1)
+    def _found(self, hashed: int, names: Vocabulary) -> list[Sensor]:
+        """Give the sensors of which an id, code, device or label may be the one *hashed*."""
+        places = self._places
+        if places is None:
+            places = self._places = self._table()
+        lowest = (hashed & _HASH_MASK) << 32
+        at = bisect_left(places, lowest)
+        found: list[Sensor] = []
+        former = -1
+        while at < len(places) and (start := places[at] - lowest) <= _HASH_MASK:
+            if start != former:  # a sensor may have one name twice
+                end = self.packed.find(_RECORD, start)
+                found.append(self._sensor(self.packed[start : end if end >= 0 else None], names))
+            at, former = at + 1, start
         return found
 
-    def _alike(self, label: str, names: Vocabulary) -> list[Sensor]:
-        if not label or "\0" in label:
-            return []
-        keys = self._keys
-        if keys is None:
-            keys = self._keys = b"".join(
-                b"%b%b%b%d" % (_KEY, normalise_label(match[1].decode()).encode(), _PLACE, match.start())
-                for match in _LABELS.finditer(self.packed)
+    def _table(self) -> array[int]:
+        """Give, in order, the hash of each name with where its record begins: 32 bits of either."""
+        text = self.packed.decode()
+        starts = list(accumulate((len(each) + 2 for each in self.packed.split(_RECORD)[1:]), initial=2))
+        places = [
+            (hash(name) & _HASH_MASK) << 32 | start
+            for found in (
+                self.ids(),
+                _CODES.findall(text),
+                _DEVICES.findall(text),
+                map(normalise_label, _LABELS.findall(text)),
             )
-        needle = b"%b%b%b" % (_KEY, normalise_label(label).encode("utf-8", "surrogatepass"), _PLACE)
-        found = []
-        at = keys.find(needle)
-        while at >= 0:
-            place = keys[at + len(needle) :].partition(_KEY)[0]
-            found.append(self._around(int(place), names))
-            at = keys.find(needle, at + 1)
-        return found
-
-    def _around(self, at: int, names: Vocabulary) -> Sensor:
-        """Give the sensor whose record has a field that begins at *at*."""
-        packed = self.packed
-        start = packed.rfind(_CODE, 0, at + 2) + 2
-        end = packed.find(_CODE, start)
-        return self._sensor(packed[start:end] if end >= 0 else packed[start:], names)
+            for name, start in zip(found, starts, strict=False)  # the last start is the end
+            if name != ""
+        ]
+        places.sort()
+        return array("Q", places)
 
     def _sensor(self, record: bytes, names: Vocabulary) -> Sensor:
         code, device, label, own, sensor_type, unit = record.decode().split("\0")
-        return Sensor(
-            UUID(int=int(own[1:33], 16)),
-            self.greenhouse_id,
-            code,
-            device[1:] or None,
-            label[1:] or None,
-            names.sensor_type_written(sensor_type[1:]),
-            names.unit_written(unit[1:]),
-            own[33] == "1",
-            int(own[34:]) if len(own) > 34 else None,  # noqa: PLR2004 (as in the lines above)
+        types, units = names.types_written, names.units_written
+        return _new(
+            Sensor,
+            (
+                UUID(int=int(own[1:33], 16)),
+                self.greenhouse_id,
+                code,
+                device[1:] or None,
+                label[1:] or None,
+                sensor_type[2:] if sensor_type.startswith("t=") else types.get(sensor_type),
+                unit[2:] if unit.startswith("u=") else units.get(unit),
+                own[33] == "1",
+                int(own[34:]) if len(own) > 34 else None,  # noqa: PLR2004 (as in the lines above)
+            ),
         )
 
 

@@ -28,6 +28,10 @@ class Vocabulary:
     """How many sensor type and unit aliases it holds."""
     content: bytes
     """What it was made of, in one order: equal rows are equal bytes."""
+    types_written: Mapping[str, str]
+    """Names of types by what stands for them in a `roster`: `t` and the id."""
+    units_written: Mapping[str, str]
+    """Symbols of units likewise: `u` and the id."""
     _units_by_symbol: Mapping[str, Unit]
     _units_by_alias: Mapping[str, Unit]
     _types_by_key: Mapping[str, SensorType]
@@ -63,6 +67,8 @@ class Vocabulary:
             sensor_types=types_by_id,
             aliases=len(unit_aliases) + len(sensor_type_aliases),
             content=orjson.dumps([[tuple(row) for row in rows] for rows in tables]),
+            types_written={f"t{each.sensor_type_id}": each.name for each in sensor_types},
+            units_written={f"u{each.unit_id}": each.symbol for each in units},
             _units_by_symbol={unit.symbol: unit for unit in units},
             _units_by_alias=units_by_alias,
             _types_by_key=types_by_key,
@@ -75,17 +81,3 @@ class Vocabulary:
     def sensor_type_named(self, name: str) -> SensorType | None:
         """Find a sensor type by name, else by alias; case, accents and separators do not count."""
         return self._types_by_key.get(sensor_type_key(name))
-
-    def unit_written(self, written: str) -> str | None:
-        """Give the symbol that a roster's field stands for: an id, or `=` and the symbol itself."""
-        if written.startswith("="):
-            return written[1:]
-        unit = self.units.get(int(written)) if written else None
-        return None if unit is None else unit.symbol
-
-    def sensor_type_written(self, written: str) -> str | None:
-        """Give the type's name, likewise."""
-        if written.startswith("="):
-            return written[1:]
-        sensor_type = self.sensor_types.get(int(written)) if written else None
-        return None if sensor_type is None else sensor_type.name

@@ -41,18 +41,38 @@ on conflict (sensor_id) do update
     where (mirror.greenhouse_id, mirror.expected_interval_s)
         <> (excluded.greenhouse_id, excluded.expected_interval_s)
 """
-_FORGET_INTERVALS = "delete from iot.sensor_intervals where sensor_id <> all ($1::uuid[])"
+_FORGET_INTERVALS = """
+delete from iot.sensor_intervals as mirror
+where mirror.greenhouse_id = any ($1::uuid[])
+    and not exists (
+        select
+        from unnest($2::uuid[]) as given (sensor_id)
+        where given.sensor_id = mirror.sensor_id
+    )
+"""
+_FORGET_GREENHOUSES = """
+delete from iot.sensor_intervals as mirror
+where not exists (
+    select
+    from unnest($1::uuid[]) as given (greenhouse_id)
+    where given.greenhouse_id = mirror.greenhouse_id
+)
+"""
 
 
 class Mirrored(NamedTuple):
-    """What the catalog says of what is mirrored."""
+    """What the catalog says of what is mirrored, or a piece of it."""
 
     units: Mapping[int, str]
     """Symbols by id."""
     sensor_types: Mapping[int, str]
     """Names by id."""
-    intervals: Sequence[tuple[UUID, UUID, int]]
+    greenhouses: Sequence[UUID] = ()
+    """Whose intervals these are: all that they have."""
+    intervals: Sequence[tuple[UUID, UUID, int]] = ()
     """(sensor id, greenhouse id, seconds) of the active sensors whose interval is known."""
+    all_greenhouses: Sequence[UUID] | None = None
+    """Those there are: the intervals of any other are forgotten. None forgets none."""
 
 
 async def store(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
@@ -60,9 +80,14 @@ async def store(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
 
     Statements that may be repeated, and no transaction: asyncpg's ROLLBACK would wait on a silent server.
     """
-    units, sensor_types, intervals = mirrored
-    sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
-    await connection.execute(_UNITS, list(units), list(units.values()))
-    await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
-    await connection.execute(_FORGET_INTERVALS, list(sensors))
-    await connection.execute(_INTERVALS, list(sensors), list(greenhouses), list(seconds))
+    units, sensor_types, of_greenhouses, intervals, all_greenhouses = mirrored
+    if units:
+        await connection.execute(_UNITS, list(units), list(units.values()))
+    if sensor_types:
+        await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
+    if all_greenhouses is not None:
+        await connection.execute(_FORGET_GREENHOUSES, all_greenhouses)
+    if of_greenhouses:
+        sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
+        await connection.execute(_FORGET_INTERVALS, of_greenhouses, sensors)
+        await connection.execute(_INTERVALS, sensors, greenhouses, seconds)
