@@ -5,9 +5,8 @@
     python -m bench.catalog --json FILE              the figures as JSON, too
 
 The worker of `ingest run` with a probe in its event loop (`bench.probed_worker`), while readings of random
-sensors flow into the production schema. On the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIES_DSN, else on
-PostgreSQL without the TimescaleDB statements. Every sensor has a code, a device, a label, a type, a unit and an
-interval.
+sensors flow into the production schema. On the TimescaleDB of INGEST_TEST_TIMESERIES_DSN, else on PostgreSQL
+without the TimescaleDB statements. Each sensor has a code, a device, a label, a type, a unit and an interval.
 """
 
 from __future__ import annotations
@@ -32,8 +31,10 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench.__main__ import prepare, shipped_broker
+from ingest.migrate import Database, migrate
+from tests.acceptance.conftest import shipped_broker
 from tests.gateways import Message, publish
+from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ select
     10
 from metadata.greenhouses as g
 cross join generate_series(0, $1::integer - 1) as n
+"""
+_SAMPLE = """
+select id, greenhouse_id::text, sensor_code
+from metadata.sensors
+order by random()
+limit 20000
 """
 _RENAME = "update metadata.sensors set device_id = $2 where id = $1"
 _CUT_OFF = """
@@ -183,9 +190,7 @@ async def measure(dsn: str, port: int, folder: Path, greenhouses: int) -> dict[s
     """Run the phases; give their figures."""
     connection = await asyncpg.connect(dsn)
     await fill(connection, greenhouses)
-    rows = await connection.fetch(
-        "select id, greenhouse_id::text, sensor_code from metadata.sensors limit 20000"
-    )
+    rows = await connection.fetch(_SAMPLE)
     ids = [row[0] for row in rows]
     figures: dict[str, Any] = {"sensors": greenhouses * _SENSORS_EACH}
     worker = Probed(folder, f"mqtt://127.0.0.1:{port}", dsn)
@@ -235,7 +240,7 @@ async def _holds(connection: asyncpg.Connection[asyncpg.Record], sql: str) -> bo
 
 def report(figures: dict[str, Any]) -> None:
     """Print the table."""
-    table = Table(title=f"{figures['sensors']:,} sensors, {_RATE:,} readings/s")
+    table = Table(title=f"{figures['sensors']:,} sensors, {_RATE:,} readings/s; longest ms, MiB")
     for heading in (
         "phase",
         "s",
@@ -247,7 +252,15 @@ def report(figures: dict[str, Any]) -> None:
         "CPU s",
     ):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    names = ("longest_pause_ms", "p999_pause_ms", "longest_collection_ms", "rss_mb", "peak_mb", "cpu_s")
+    names = (
+        "longest_pause_ms",
+        "p999_pause_ms",
+        "longest_cpu_ms",
+        "longest_collection_ms",
+        "rss_mb",
+        "peak_mb",
+        "cpu_s",
+    )
     for phase, of_phase in figures.items():
         if isinstance(of_phase, dict):
             table.add_row(phase, str(of_phase.get("seconds", "")), *(str(of_phase[name]) for name in names))
@@ -255,17 +268,22 @@ def report(figures: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def database() -> Iterator[tuple[str, bool]]:
-    """Give the DSN of a database of one's own, and whether it is a TimescaleDB."""
+def database() -> Iterator[str]:
+    """Give the DSN of a database of one's own, with both schemas."""
     external = os.environ.get("INGEST_TEST_TIMESERIES_DSN")
     if external is None:
         with PostgresCluster() as cluster:
-            yield cluster.create_database(), False
+            dsn = cluster.create_database()
+            asyncio.run(create_both_schemas(dsn))
+            yield dsn
         return
     name = f"ingest_bench_{uuid.uuid4().hex[:8]}"
     asyncio.run(_execute(external, f"create database {name}"))
     try:
-        yield urlunsplit(urlsplit(external)._replace(path=f"/{name}")), True
+        dsn = urlunsplit(urlsplit(external)._replace(path=f"/{name}"))
+        for each in Database:
+            asyncio.run(migrate(dsn, each))
+        yield dsn
     finally:
         asyncio.run(_execute(external, f"drop database {name} with (force)"))
 
@@ -282,9 +300,8 @@ def main() -> int:
     parser.add_argument("--greenhouses", type=int, default=10_000, help="a hundred sensors each (10 000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     options = parser.parse_args()
-    with shipped_broker() as broker, database() as (dsn, timescale), tempfile.TemporaryDirectory() as folder:
-        asyncio.run(prepare(dsn, timescale=timescale))
-        figures = asyncio.run(measure(dsn, broker.port, Path(folder), options.greenhouses))
+    with tempfile.TemporaryDirectory() as name, shipped_broker(Path(name)) as broker, database() as dsn:
+        figures = asyncio.run(measure(dsn, broker.port, Path(name), options.greenhouses))
     report(figures)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

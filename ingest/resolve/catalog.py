@@ -221,12 +221,12 @@ class Draft:
         if former != greenhouse:
             self._replace(greenhouse.greenhouse_id, former, greenhouse)
 
-    def put_sensors(self, greenhouse_id: UUID, packed: bytes) -> None:
-        """Take all sensors of a greenhouse, as a `Roster` has them."""
+    def put_sensors(self, greenhouse_id: UUID, packed: bytes) -> bool:
+        """Take all sensors of a greenhouse, as a `Roster` has them; tell whether anything changed."""
         key = greenhouse_id.int
         former = self._rosters.get(key)
         if packed == (b"" if former is None else former.packed):
-            return
+            return False
         ids: Collection[int] = ()
         if packed:
             roster = self._rosters[key] = Roster(greenhouse_id, packed)
@@ -243,6 +243,7 @@ class Draft:
             ids = set(ids) - former_ids
         for sensor_id in ids:
             self._shard(sensor_id)[sensor_id] = key
+        return True
 
     def drop_greenhouse(self, greenhouse_id: UUID) -> None:
         """Forget a greenhouse and its sensors, if it is there."""

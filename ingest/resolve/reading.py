@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ingest.resolve.catalog import Catalog
 
 PAGE_GREENHOUSES: Final = 32
-"""Greenhouses of one answer: 300 KB with a hundred sensors each; 0.3 ms of the event loop if nothing changed,
-3 ms if everything did."""
+"""Greenhouses of one answer: 350 KB with a hundred sensors each, 0.5 ms of the event loop; each of them that
+changed takes 0.5 ms more, by itself."""
 
 UNITS_SQL = "select id, symbol from metadata.units"
 SENSOR_TYPES_SQL = "select id, name, default_unit_id, min_value, max_value from metadata.sensor_types"
@@ -174,9 +174,9 @@ async def _read_greenhouses(
     for greenhouse_id, tenant_id, code, is_active, sensors in await connection.fetch(GREENHOUSES_SQL, ids):
         known = _plain(greenhouse_id)
         draft.put_greenhouse(Greenhouse(known, _plain(tenant_id), code, is_active))
-        draft.put_sensors(known, sensors or b"")
         gone.remove(known)
-        await asyncio.sleep(0)
+        if draft.put_sensors(known, sensors or b""):
+            await asyncio.sleep(0)
     for greenhouse_id in gone:
         draft.drop_greenhouse(greenhouse_id)
 

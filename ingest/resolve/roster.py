@@ -8,7 +8,7 @@ NUL, so that a record is told from the next and a field from another:
     NUL t sensor_type_id, or = and the name that a legacy writer left    NUL u likewise its unit
 
 A field of which there is nothing is empty. The database writes this form (`reading`), `packed` does for rows
-at hand. The first lookup makes a table of where names are, 8 bytes each. Pure; a roster never changes.
+at hand. A table says where names are, 8 bytes each. Pure; a roster never changes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Roster:
         self.greenhouse_id = greenhouse_id
         self.packed = packed
         self.count = packed.count(_RECORD)
-        self._places: array[int] | None = None
+        self._places = self._table()
 
     def ids(self) -> list[int]:
         """Give all ids, as numbers."""
@@ -97,8 +97,6 @@ class Roster:
     def _found(self, hashed: int, names: Vocabulary) -> list[Sensor]:
         """Give the sensors of which an id, code, device or label may be the one *hashed*."""
         places = self._places
-        if places is None:
-            places = self._places = self._table()
         lowest = (hashed & _HASH_MASK) << 32
         at = bisect_left(places, lowest)
         found: list[Sensor] = []

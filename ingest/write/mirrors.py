@@ -7,7 +7,8 @@ are never reused and no name is deleted: rows written under an id keep it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,14 @@ where mirror.greenhouse_id = any ($1::uuid[])
         where given.sensor_id = mirror.sensor_id
     )
 """
+_DIGESTS = """
+select
+    greenhouse_id,
+    sha256(string_agg(uuid_send(sensor_id) || int4send(expected_interval_s), '' order by sensor_id))
+from iot.sensor_intervals
+where greenhouse_id = any ($1::uuid[])
+group by greenhouse_id
+"""
 _FORGET_GREENHOUSES = """
 delete from iot.sensor_intervals as mirror
 where not exists (
@@ -80,14 +89,37 @@ async def store(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
 
     Statements that may be repeated, and no transaction: asyncpg's ROLLBACK would wait on a silent server.
     """
-    units, sensor_types, of_greenhouses, intervals, all_greenhouses = mirrored
-    if units:
-        await connection.execute(_UNITS, list(units), list(units.values()))
-    if sensor_types:
-        await connection.execute(_SENSOR_TYPES, list(sensor_types), list(sensor_types.values()))
-    if all_greenhouses is not None:
-        await connection.execute(_FORGET_GREENHOUSES, all_greenhouses)
-    if of_greenhouses:
-        sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
-        await connection.execute(_FORGET_INTERVALS, of_greenhouses, sensors)
-        await connection.execute(_INTERVALS, sensors, greenhouses, seconds)
+    if mirrored.units:
+        await connection.execute(_UNITS, list(mirrored.units), list(mirrored.units.values()))
+    if mirrored.sensor_types:
+        types = mirrored.sensor_types
+        await connection.execute(_SENSOR_TYPES, list(types), list(types.values()))
+    if mirrored.all_greenhouses is not None:
+        await connection.execute(_FORGET_GREENHOUSES, mirrored.all_greenhouses)
+    if mirrored.greenhouses:
+        await _store_intervals(connection, mirrored)
+
+
+async def _store_intervals(connection: asyncpg.Connection, mirrored: Mirrored) -> None:
+    """Write the greenhouses that the mirror has otherwise: at a worker's start hardly any of thousands."""
+    given: dict[UUID, list[tuple[UUID, UUID, int]]] = {each: [] for each in mirrored.greenhouses}
+    for interval in mirrored.intervals:
+        given[interval[1]].append(interval)
+    rows = await connection.fetch(_DIGESTS, mirrored.greenhouses)
+    there: dict[UUID, bytes] = {row[0]: row[1] for row in rows}
+    others = [each for each, intervals in given.items() if there.get(each, _NOTHING) != _digest(intervals)]
+    if not others:
+        return
+    intervals = [interval for each in others for interval in given[each]]
+    sensors, greenhouses, seconds = zip(*intervals, strict=True) if intervals else ((), (), ())
+    await connection.execute(_FORGET_INTERVALS, others, sensors)
+    await connection.execute(_INTERVALS, sensors, greenhouses, seconds)
+
+
+def _digest(intervals: Sequence[tuple[UUID, UUID, int]]) -> bytes:
+    """Give what _DIGESTS gives for a greenhouse with these *intervals*."""
+    parts = sorted(sensor_id.bytes + seconds.to_bytes(4, "big") for sensor_id, _, seconds in intervals)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+_NOTHING: Final = _digest(())

@@ -127,6 +127,7 @@ PERMITTED = {
     "write.mirrors._INTERVALS": "w",
     "write.mirrors._FORGET_INTERVALS": "w",
     "write.mirrors._FORGET_GREENHOUSES": "w",
+    "write.mirrors._DIGESTS": "wor",
     # what it finds wrong with the data
     "write.quality_log._WRITE": "w",
     "write.quality_log._OPEN_GAPS": "wor",
