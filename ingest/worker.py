@@ -239,12 +239,12 @@ class Worker:
             log.error("catalog_empty", tables=empty, action="run `ingest schema migrate`, or restore them")
             return
         self._catalog_trouble = None
-        self._intake.resolver = self._resolver_for(catalog)
+        self._intake.resolver.follow(catalog)
         self._quality.on_catalog(catalog)
         self._mirroring.on_catalog(catalog)
         if not self._catalog_loaded.is_set():
-            # What is there by now stays, and is left out of garbage collections: with ten thousand greenhouses
-            # a full one holds up the event loop for 150 ms. What a later catalog replaces needs no collector.
+            # What is there by now stays, and is left out of garbage collections: with ten thousand
+            # greenhouses a full one takes 150 ms. What a later catalog replaces needs no collector.
             gc.collect()
             gc.freeze()
             self._catalog_loaded.set()

@@ -75,9 +75,7 @@ class WriterUnderTest(Writer):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def commit(
-        self, batch: Batch, pending: Sequence[int] = (), also: Counts | None = None
-    ) -> Outcome:
+    async def commit(self, batch: Batch, pending: Sequence[int] = (), also: Counts | None = None) -> Outcome:
         return await super().commit(batch, pending, also or Counts())
 
     def committing(self, batch: Batch) -> asyncio.Task[Outcome]:

