@@ -46,7 +46,7 @@ class Intake:
         """
         self._decoder = decoder
         self.resolver = resolver
-        """Replaced whole when a newer catalog is loaded."""
+        """Follows the newer catalogs."""
         self._ignore_retained = ignore_retained
         self._max_batch_rows = max_batch_rows
         self._on_fault = on_fault

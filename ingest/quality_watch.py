@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from uuid import UUID
 
 import structlog
 
@@ -210,16 +212,22 @@ class QualityWatch:
             getattr(log, level)(event, repeats=held_back, exc_info=exc_info, **told)
 
 
+class _Active(Container["UUID"]):
+    """The greenhouses of a catalog that are switched on; ten thousand, so it looks when it is asked."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, greenhouse_id: object) -> bool:
+        house = self._catalog.greenhouses.get(greenhouse_id) if isinstance(greenhouse_id, UUID) else None
+        return house is not None and house.is_active and self._catalog.tenants[house.tenant_id].is_active
+
+
 def _directory(catalog: Catalog) -> Directory:
     """Cut a snapshot to what judging needs."""
-    tenants = {tenant.tenant_id for tenant in catalog.tenants.values() if tenant.is_active}
     return Directory(
         catalog.sensors,
-        frozenset(
-            house.greenhouse_id
-            for house in catalog.greenhouses.values()
-            if house.is_active and house.tenant_id in tenants
-        ),
+        _Active(catalog),
         {each.sensor_type_id: each.name for each in catalog.sensor_types.values()},
         {each.unit_id: each.symbol for each in catalog.units.values()},
         frozenset(

@@ -30,6 +30,7 @@ from ingest.errors import DatabaseFault, SessionTakenOver
 from ingest.healing import Healer
 from ingest.intake import Intake
 from ingest.labels import LabelRules
+from ingest.mirroring import Mirroring
 from ingest.observe.http import Health, HttpServer
 from ingest.observe.logs import Repeats
 from ingest.observe.merged import reported
@@ -39,14 +40,12 @@ from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
 from ingest.workers.line import Report
-from ingest.write import Mirrored
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
     from ingest.workers.line import Line
 
 _REPEAT_INTERVAL_S: Final = 30.0
-_MIRROR_RETRY_S: Final = 30.0
 _LAST_WORD_S: Final = 2.0
 """How long a leaving worker tries to empty the stored list, and to take leave: both spare its successor."""
 
@@ -69,7 +68,6 @@ async def run(settings: Settings, line: Line | None = None, *, ending: bool = Fa
     SessionTakenOver when another process has claimed the client id.
     """
     worker = Worker(settings, ending=ending, supervised=line is not None)
-    gc.freeze()  # what was imported is never garbage
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,9 +123,12 @@ class Worker:
             on_outdated=self._healer.look,
             ending=ending,
         )
+        self._mirroring = Mirroring(
+            self._commits.writer,
+            lambda fault, wait_s: self._commits.tell_fault("mirror_failed", fault, wait_s),
+        )
         self._catalog_trouble: str | None = None
         self._catalog_loaded = asyncio.Event()
-        self._catalog_changed = asyncio.Event()
         self._stopping = asyncio.Event()
 
     # life
@@ -139,7 +140,7 @@ class Worker:
             self._loader.run(),
             self._receive(),
             self._commits.run(),
-            self._mirror_catalog(),
+            self._mirroring.run(),
             self._healer.run(),
             self._commits.probe(),
             self._commits.log_progress(),
@@ -255,33 +256,16 @@ class Worker:
             log.error("catalog_empty", tables=empty, action="run `ingest schema migrate`, or restore them")
             return
         self._catalog_trouble = None
-        self._intake.resolver = self._resolver_for(catalog)
+        self._intake.resolver.follow(catalog)
         self._quality.on_catalog(catalog)
-        self._catalog_changed.set()
-        self._catalog_loaded.set()
+        self._mirroring.on_catalog(catalog)
+        if not self._catalog_loaded.is_set():
+            # What is there by now stays, and is left out of garbage collections: with ten thousand
+            # greenhouses a full one takes 150 ms. What a later catalog replaces needs no collector.
+            gc.collect()
+            gc.freeze()
+            self._catalog_loaded.set()
         self._healer.look()
-
-    async def _mirror_catalog(self) -> None:
-        """Carry names and publishing intervals over to the readings' database, for its views and jobs."""
-        while True:
-            await self._catalog_changed.wait()
-            self._catalog_changed.clear()
-            catalog = self._intake.resolver.catalog
-            mirrored = Mirrored(
-                {unit_id: unit.symbol for unit_id, unit in catalog.units.items()},
-                {type_id: each.name for type_id, each in catalog.sensor_types.items()},
-                [
-                    (sensor.sensor_id, sensor.greenhouse_id, sensor.expected_interval_s)
-                    for sensor in catalog.sensors.values()
-                    if sensor.is_active and sensor.expected_interval_s is not None
-                ],
-            )
-            try:
-                await self._commits.writer.mirror(mirrored)
-            except DatabaseFault as fault:  # views lack a name meanwhile; readings flow
-                self._commits.tell_fault("mirror_failed", fault, _MIRROR_RETRY_S)
-                await asyncio.sleep(_MIRROR_RETRY_S)
-                self._catalog_changed.set()
 
     # what the operator sees
 

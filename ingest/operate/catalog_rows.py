@@ -22,20 +22,16 @@ from ingest.operate.catalog_entries import (
     SensorEntry,
     TenantEntry,
 )
-from ingest.resolve.loader import (
-    SENSOR_TYPE_ALIASES_SQL,
-    SENSOR_TYPES_SQL,
-    UNIT_ALIASES_SQL,
-    UNITS_SQL,
-    catalog_of_records,
-)
+from ingest.resolve.catalog import EMPTY, Draft
 from ingest.resolve.names import derived_sensor_id
+from ingest.resolve.reading import VOCABULARY_SQL, vocabulary_of
 from ingest.resolve.series import unit_fits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ingest.resolve.catalog import Catalog, SensorType, Unit
+    from ingest.resolve.catalog import Catalog
+    from ingest.resolve.rows import SensorType, Unit
 
 TENANT_SQL = """
     select id, name, email, company_name as company from metadata.tenants where mqtt_topic_prefix = $1
@@ -278,12 +274,6 @@ async def _constraints(connection: asyncpg.Connection[asyncpg.Record], what: str
 
 async def read_names(connection: asyncpg.Connection[asyncpg.Record]) -> Catalog:
     """Read types, units and aliases only: a command needs no hundred thousand sensors."""
-    return catalog_of_records(
-        await connection.fetch(UNITS_SQL),
-        await connection.fetch(SENSOR_TYPES_SQL),
-        await connection.fetch(UNIT_ALIASES_SQL),
-        await connection.fetch(SENSOR_TYPE_ALIASES_SQL),
-        [],
-        [],
-        [],
-    )
+    draft = Draft(EMPTY)
+    draft.put_vocabulary(vocabulary_of(*[await connection.fetch(sql) for sql in VOCABULARY_SQL]))
+    return draft.finished()

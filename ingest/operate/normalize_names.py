@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ingest.resolve.catalog import Catalog, Sensor, SensorType, Unit
+    from ingest.resolve.catalog import Catalog
+    from ingest.resolve.rows import Sensor, SensorType, Unit
 
 Unknown: TypeAlias = Literal["unknown_type", "no_type", "unknown_unit", "unknown_greenhouse"]
 """Why an id stays NULL; what to do about each is in WHAT_TO_DO."""

@@ -11,7 +11,7 @@ from ingest.model import RejectedRow
 from ingest.quality.issues import ABOUT_CHARS, Issue, Kind, Severity, Source, Subject, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from uuid import UUID
 
     from ingest.model import Reason, Rejection, Row, Series
@@ -91,7 +91,7 @@ class Directory(NamedTuple):
     """What a catalog snapshot says that judging needs."""
 
     sensors: Mapping[UUID, Registered]
-    greenhouses: frozenset[UUID]
+    greenhouses: Container[UUID]
     """Those switched on."""
     sensor_types: Mapping[int, str]
     units: Mapping[int, str]

@@ -1,76 +1,32 @@
-"""The catalog: an immutable snapshot of who publishes what, with every lookup made once.
+"""The catalog: an immutable snapshot of who publishes what, with its lookups.
 
-Built from plain rows by `Catalog.build`, never changed; a newer state of the database is another
-Catalog. Reads nothing, knows no clock. Shared by the event loop and whoever prints a report.
+Made of rows by `Catalog.build`, or of an earlier one by a `Draft`; never changed. A newer state of the
+database is another Catalog, which shares with the one before what is equal in both: of a million sensors,
+a change of one costs one greenhouse. Reads nothing, knows no clock.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
 
 import orjson
 
-from ingest.labels import normalise_label
-from ingest.resolve.names import sensor_type_key, unit_key
+from ingest.resolve.roster import Roster, packed
+from ingest.resolve.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
-    from uuid import UUID
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+
+    from ingest.resolve.rows import Greenhouse, Sensor, SensorType, Tenant, Unit
 
 _Key = TypeVar("_Key", bound="Hashable")
-_Value = TypeVar("_Value")
 
-
-class Unit(NamedTuple):
-    """A row of `metadata.units`."""
-
-    unit_id: int
-    symbol: str
-
-
-class SensorType(NamedTuple):
-    """A row of `metadata.sensor_types`; limits in the default unit, ±inf where there is none."""
-
-    sensor_type_id: int
-    name: str
-    default_unit_id: int
-    minimum: float
-    maximum: float
-
-
-class Tenant(NamedTuple):
-    """A row of `metadata.tenants`; ``prefix`` is its `mqtt_topic_prefix`."""
-
-    tenant_id: UUID
-    name: str
-    prefix: str | None
-    is_active: bool
-
-
-class Greenhouse(NamedTuple):
-    """A row of `metadata.greenhouses`."""
-
-    greenhouse_id: UUID
-    tenant_id: UUID
-    code: str
-    is_active: bool
-
-
-class Sensor(NamedTuple):
-    """A row of `metadata.sensors`; type and unit by name: the catalog's, or as written if it lacks them."""
-
-    sensor_id: UUID
-    greenhouse_id: UUID
-    code: str
-    device_id: str | None
-    label: str | None
-    """`mqtt_field_name`: its label in flat maps."""
-    sensor_type: str | None
-    unit: str | None
-    is_active: bool
-    expected_interval_s: int | None = None
+SHARDS: Final = 1024
+"""Pieces of the index by sensor id: with a million sensors, one more copies a thousand entries, in 10 µs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,22 +39,20 @@ class Catalog:
     sensor_types: Mapping[int, SensorType]
     tenants: Mapping[UUID, Tenant]
     greenhouses: Mapping[UUID, Greenhouse]
-    sensors: Mapping[UUID, Sensor]
-    aliases: int
-    """How many sensor type and unit aliases it holds."""
-    _units_by_symbol: Mapping[str, Unit]
-    _units_by_alias: Mapping[str, Unit]
-    _types_by_key: Mapping[str, SensorType]
-    _tenants_by_prefix: Mapping[str, Tenant]
-    _greenhouses_by_code: Mapping[str, tuple[Greenhouse, ...]]
-    _greenhouses_by_tenant: Mapping[UUID, tuple[Greenhouse, ...]]
-    _sensors_by_code: Mapping[tuple[UUID, str], tuple[Sensor, ...]]
-    _sensors_by_device: Mapping[tuple[UUID, str], tuple[Sensor, ...]]
-    _sensors_by_label: Mapping[tuple[UUID, str], tuple[Sensor, ...]]
+    vocabulary: Vocabulary
+    rosters: Mapping[int, Roster]
+    """The sensors of each greenhouse that has some, by the number that its id is: numbers hash faster."""
+    index: tuple[Mapping[int, int], ...]
+    """The greenhouse of each sensor, both as numbers, in SHARDS pieces."""
+    sensor_count: int
+    digest: int
+    """The sum of the digests of greenhouses and rosters: a change takes one off and adds another."""
+    tenants_by_prefix: Mapping[str, Tenant]
+    greenhouses_by_code: Mapping[str, tuple[Greenhouse, ...]]
+    greenhouses_by_tenant: Mapping[UUID, tuple[Greenhouse, ...]]
 
-    @classmethod
+    @staticmethod
     def build(
-        cls,
         *,
         units: Iterable[Unit] = (),
         sensor_types: Iterable[SensorType] = (),
@@ -107,87 +61,59 @@ class Catalog:
         tenants: Iterable[Tenant] = (),
         greenhouses: Iterable[Greenhouse] = (),
         sensors: Iterable[Sensor] = (),
-    ) -> Self:
-        """Index the rows; their order does not matter. Aliases are (alias, id) pairs.
+    ) -> Catalog:
+        """Make one of rows; their order does not matter. `Vocabulary.of` says what of two aliases counts."""
+        draft = Draft(EMPTY)
+        draft.put_vocabulary(Vocabulary.of(units, sensor_types, unit_aliases, sensor_type_aliases))
+        draft.put_tenants(tenants)
+        for greenhouse in greenhouses:
+            draft.put_greenhouse(greenhouse)
+        of_greenhouse: dict[UUID, list[Sensor]] = {}
+        for sensor in sensors:
+            of_greenhouse.setdefault(sensor.greenhouse_id, []).append(sensor)
+        for greenhouse_id, found in of_greenhouse.items():
+            draft.put_sensors(greenhouse_id, packed(found))
+        return draft.finished()
 
-        Where an alias is also a name, the name wins; of two aliases alike but for accents and
-        separators, the first in alphabetical order.
-        """
-        units, sensor_types = sorted(units), sorted(sensor_types)
-        unit_aliases, sensor_type_aliases = sorted(unit_aliases), sorted(sensor_type_aliases)
-        tenants = sorted(tenants, key=lambda tenant: tenant.tenant_id.int)
-        greenhouses = sorted(greenhouses, key=lambda greenhouse: greenhouse.greenhouse_id.int)
-        sensors = sorted(sensors, key=lambda sensor: sensor.sensor_id.int)
-        units_by_id = {unit.unit_id: unit for unit in units}
-        types_by_id = {sensor_type.sensor_type_id: sensor_type for sensor_type in sensor_types}
-        types_by_key = {sensor_type_key(sensor_type.name): sensor_type for sensor_type in sensor_types}
-        for alias, sensor_type_id in sensor_type_aliases:
-            types_by_key.setdefault(sensor_type_key(alias), types_by_id[sensor_type_id])
-        units_by_alias: dict[str, Unit] = {}
-        for alias, unit_id in unit_aliases:
-            units_by_alias.setdefault(unit_key(alias), units_by_id[unit_id])
-        for unit in units:
-            units_by_alias.setdefault(unit_key(unit.symbol), unit)
-        tables = (units, sensor_types, unit_aliases, sensor_type_aliases, tenants, greenhouses, sensors)
-        content = orjson.dumps([[tuple(row) for row in rows] for rows in tables])
-        return cls(
-            version=hashlib.blake2b(content, digest_size=8).hexdigest(),
-            units=units_by_id,
-            sensor_types=types_by_id,
-            tenants={tenant.tenant_id: tenant for tenant in tenants},
-            greenhouses={greenhouse.greenhouse_id: greenhouse for greenhouse in greenhouses},
-            sensors={sensor.sensor_id: sensor for sensor in sensors},
-            aliases=len(unit_aliases) + len(sensor_type_aliases),
-            _units_by_symbol={unit.symbol: unit for unit in units},
-            _units_by_alias=units_by_alias,
-            _types_by_key=types_by_key,
-            _tenants_by_prefix={tenant.prefix: tenant for tenant in tenants if tenant.prefix is not None},
-            _greenhouses_by_code=_grouped(
-                (greenhouse.code.strip().upper(), greenhouse) for greenhouse in greenhouses
-            ),
-            _greenhouses_by_tenant=_grouped((greenhouse.tenant_id, greenhouse) for greenhouse in greenhouses),
-            _sensors_by_code=_grouped(((sensor.greenhouse_id, sensor.code), sensor) for sensor in sensors),
-            _sensors_by_device=_grouped(
-                ((sensor.greenhouse_id, sensor.device_id), sensor)
-                for sensor in sensors
-                if sensor.device_id is not None
-            ),
-            _sensors_by_label=_grouped(
-                ((sensor.greenhouse_id, normalise_label(sensor.label)), sensor)
-                for sensor in sensors
-                if sensor.label is not None
-            ),
-        )
+    @property
+    def sensors(self) -> Mapping[UUID, Sensor]:
+        """Every sensor by its id; each is made when it is asked for."""
+        return _Sensors(self)
 
     def counts(self) -> dict[str, int]:
         """Give the sizes that a log line shows."""
         return {
             "tenants": len(self.tenants),
             "greenhouses": len(self.greenhouses),
-            "sensors": len(self.sensors),
+            "sensors": self.sensor_count,
             "sensor_types": len(self.sensor_types),
             "units": len(self.units),
-            "aliases": self.aliases,
+            "aliases": self.vocabulary.aliases,
         }
 
     def unit_named(self, name: str) -> Unit | None:
         """Find a unit by its exact symbol, else by alias (any case, trimmed)."""
-        return self._units_by_symbol.get(name) or self._units_by_alias.get(unit_key(name))
+        return self.vocabulary.unit_named(name)
 
     def sensor_type_named(self, name: str) -> SensorType | None:
         """Find a sensor type by name, else by alias; case, accents and separators do not count."""
-        return self._types_by_key.get(sensor_type_key(name))
+        return self.vocabulary.sensor_type_named(name)
 
     def tenant_prefixed(self, prefix: str) -> Tenant | None:
         """Find the tenant with exactly this `mqtt_topic_prefix`."""
-        return self._tenants_by_prefix.get(prefix)
+        return self.tenants_by_prefix.get(prefix)
 
     def greenhouses_coded(self, code: str, tenant_id: UUID | None = None) -> tuple[Greenhouse, ...]:
         """Find greenhouses by code, of one tenant or of all: the exact code, else trimmed and in any case."""
-        alike = self._greenhouses_by_code.get(code.strip().upper(), ())
+        key = code_key(code)
+        alike = self.greenhouses_by_code.get(key, ())
         if tenant_id is not None:
-            alike = tuple(greenhouse for greenhouse in alike if greenhouse.tenant_id == tenant_id)
-        return tuple(greenhouse for greenhouse in alike if greenhouse.code == code) or alike
+            own = self.greenhouses_of(tenant_id)
+            if len(own) < len(alike):  # each of a thousand tenants may have a greenhouse 01
+                alike = tuple([greenhouse for greenhouse in own if code_key(greenhouse.code) == key])
+            else:
+                alike = tuple([greenhouse for greenhouse in alike if greenhouse.tenant_id == tenant_id])
+        return tuple([greenhouse for greenhouse in alike if greenhouse.code == code]) or alike
 
     def greenhouses_numbered(self, number: str, tenant_id: UUID) -> tuple[Greenhouse, ...]:
         """Find a tenant's greenhouses by a label's number: the exact code, else without leading zeros."""
@@ -203,21 +129,225 @@ class Catalog:
 
     def greenhouses_of(self, tenant_id: UUID) -> tuple[Greenhouse, ...]:
         """Give a tenant's greenhouses, inactive ones included."""
-        return self._greenhouses_by_tenant.get(tenant_id, ())
+        return self.greenhouses_by_tenant.get(tenant_id, ())
 
     def sensors_coded(self, greenhouse_id: UUID, code: str) -> tuple[Sensor, ...]:
         """Find by `sensor_code` (one at most), then by `device_id` (a board may carry several)."""
-        key = (greenhouse_id, code)
-        return self._sensors_by_code.get(key, ()) + self._sensors_by_device.get(key, ())
+        roster = self.rosters.get(greenhouse_id.int)
+        return () if roster is None else tuple(roster.coded(code, self.vocabulary))
 
     def sensors_labelled(self, greenhouse_id: UUID, label: str) -> tuple[Sensor, ...]:
         """Find by `mqtt_field_name`: the exact label, else alike in case and separators."""
-        alike = self._sensors_by_label.get((greenhouse_id, normalise_label(label)), ())
-        return tuple(sensor for sensor in alike if sensor.label == label) or alike
+        roster = self.rosters.get(greenhouse_id.int)
+        return () if roster is None else tuple(roster.labelled(label, self.vocabulary))
+
+    def intervals_of(self, greenhouse_id: UUID) -> list[tuple[UUID, int]]:
+        """Give the id and interval (s) of each of a greenhouse's active sensors that has one."""
+        roster = self.rosters.get(greenhouse_id.int)
+        return [] if roster is None else roster.intervals()
+
+    def has_the_places_of(self, before: Catalog) -> bool:
+        """Tell whether all but sensors is as in *before*, an earlier one."""
+        return (
+            self.vocabulary is before.vocabulary
+            and self.tenants is before.tenants
+            and self.greenhouses is before.greenhouses
+        )
+
+    def rosters_changed_since(self, before: Catalog) -> list[UUID]:
+        """Give the greenhouses whose sensors are not those of *before*, an earlier one: 1 ms for 10 000."""
+        own, former = self.rosters, before.rosters
+        changed = [key for key, roster in own.items() if former.get(key) is not roster]
+        changed += [key for key in former if key not in own]
+        return [UUID(int=key) for key in changed]
 
 
-def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> dict[_Key, tuple[_Value, ...]]:
-    groups: dict[_Key, list[_Value]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return {key: tuple(values) for key, values in groups.items()}
+class _Sensors(Mapping["UUID", "Sensor"]):
+    """The sensors of a catalog as a mapping; see `Catalog.sensors`."""
+
+    __slots__ = ("_catalog",)
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, sensor_id: UUID) -> Sensor:
+        catalog, key = self._catalog, sensor_id.int
+        sensor = catalog.rosters[catalog.index[key % SHARDS][key]].identified(key, catalog.vocabulary)
+        if sensor is None:
+            raise KeyError(sensor_id)
+        return sensor
+
+    def __contains__(self, sensor_id: object) -> bool:
+        return isinstance(sensor_id, UUID) and sensor_id.int in self._catalog.index[sensor_id.int % SHARDS]
+
+    def __iter__(self) -> Iterator[UUID]:
+        return (UUID(int=key) for shard in self._catalog.index for key in shard)
+
+    def __len__(self) -> int:
+        return self._catalog.sensor_count
+
+
+class Draft:
+    """A newer Catalog in the making: one greenhouse after the other, so that nobody waits for a million.
+
+    What is put in replaces what *before* holds under the same id; what is equal costs a comparison, and
+    what is not put in or dropped stays. *before* itself never changes.
+    """
+
+    def __init__(self, before: Catalog) -> None:
+        """Begin with what *before* holds."""
+        self._before = before
+        self._vocabulary = before.vocabulary
+        self._tenants: Mapping[UUID, Tenant] = before.tenants
+        self._greenhouses = {**before.greenhouses}
+        self._rosters = {**before.rosters}
+        self._index: list[dict[int, int]] = list(before.index)  # type: ignore[arg-type] # see `_shard`
+        self._own_shards: set[int] = set()
+        self._sensor_count = before.sensor_count
+        self._digest = before.digest
+        self._replaced: dict[UUID, Greenhouse | None] = {}
+
+    @property
+    def greenhouses(self) -> Mapping[UUID, Greenhouse]:
+        """Those it holds by now."""
+        return self._greenhouses
+
+    def put_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Take all units, types and aliases."""
+        if vocabulary.content != self._vocabulary.content:
+            self._vocabulary = vocabulary
+
+    def put_tenants(self, tenants: Iterable[Tenant]) -> None:
+        """Take all tenants."""
+        by_id = {each.tenant_id: each for each in sorted(tenants, key=lambda each: each.tenant_id.int)}
+        if by_id != self._tenants:
+            self._tenants = by_id
+
+    def put_greenhouse(self, greenhouse: Greenhouse) -> None:
+        """Take a greenhouse, new or changed."""
+        former = self._greenhouses.get(greenhouse.greenhouse_id)
+        if former != greenhouse:
+            self._replace(greenhouse.greenhouse_id, former, greenhouse)
+
+    def put_sensors(self, greenhouse_id: UUID, packed: bytes) -> bool:
+        """Take all sensors of a greenhouse, as a `Roster` has them; tell whether anything changed."""
+        key = greenhouse_id.int
+        former = self._rosters.get(key)
+        if packed == (b"" if former is None else former.packed):
+            return False
+        ids: Collection[int] = ()
+        if packed:
+            roster = self._rosters[key] = Roster(greenhouse_id, packed)
+            ids = roster.ids()
+            self._sensor_count += roster.count
+            self._digest += roster.digest()
+        else:
+            del self._rosters[key]
+        if former is not None:
+            self._sensor_count -= former.count
+            self._digest -= former.digest()
+            former_ids = set(former.ids())
+            self._forget(former_ids.difference(ids), key)
+            ids = set(ids) - former_ids
+        for sensor_id in ids:
+            self._shard(sensor_id)[sensor_id] = key
+        return True
+
+    def drop_greenhouse(self, greenhouse_id: UUID) -> None:
+        """Forget a greenhouse and its sensors, if it is there."""
+        self.put_sensors(greenhouse_id, b"")
+        former = self._greenhouses.get(greenhouse_id)
+        if former is not None:
+            self._replace(greenhouse_id, former, None)
+
+    def finished(self) -> Catalog:
+        """Give the newer Catalog; *before* itself if they are equal. The draft is of no use any more."""
+        before = self._before
+        by_code, by_tenant = before.greenhouses_by_code, before.greenhouses_by_tenant
+        if self._replaced:
+            gone = [each for each in self._replaced.values() if each is not None]
+            come = [self._greenhouses[each] for each in self._replaced if each in self._greenhouses]
+            by_code = _regrouped(by_code, gone, come, lambda each: code_key(each.code))
+            by_tenant = _regrouped(by_tenant, gone, come, lambda each: each.tenant_id)
+        tenants = orjson.dumps([tuple(each) for each in self._tenants.values()])
+        content = b"%b%b%016x" % (self._vocabulary.content, tenants, self._digest % (1 << 64))
+        version = hashlib.blake2b(content, digest_size=8).hexdigest()
+        if version == before.version:
+            return before
+        return Catalog(
+            version=version,
+            units=self._vocabulary.units,
+            sensor_types=self._vocabulary.sensor_types,
+            tenants=self._tenants,
+            greenhouses=self._greenhouses if self._replaced else before.greenhouses,
+            vocabulary=self._vocabulary,
+            rosters=self._rosters,
+            index=tuple(self._index),
+            sensor_count=self._sensor_count,
+            digest=self._digest,
+            tenants_by_prefix={
+                each.prefix: each for each in self._tenants.values() if each.prefix is not None
+            },
+            greenhouses_by_code=by_code,
+            greenhouses_by_tenant=by_tenant,
+        )
+
+    def _replace(self, greenhouse_id: UUID, former: Greenhouse | None, greenhouse: Greenhouse | None) -> None:
+        self._replaced.setdefault(greenhouse_id, former)
+        if former is not None:
+            self._digest -= _digest(former)
+        if greenhouse is not None:
+            self._digest += _digest(greenhouse)
+            self._greenhouses[greenhouse_id] = greenhouse
+        else:
+            del self._greenhouses[greenhouse_id]
+
+    def _forget(self, sensor_ids: Iterable[int], greenhouse: int) -> None:
+        for sensor_id in sensor_ids:
+            if self._index[sensor_id % SHARDS].get(sensor_id) == greenhouse:  # else it has moved already
+                del self._shard(sensor_id)[sensor_id]
+
+    def _shard(self, sensor_id: int) -> dict[int, int]:
+        """Give the piece of the index where *sensor_id* belongs, to be changed: the first time, a copy."""
+        number = sensor_id % SHARDS
+        if number not in self._own_shards:
+            self._own_shards.add(number)
+            self._index[number] = self._index[number].copy()
+        return self._index[number]
+
+
+def code_key(code: str) -> str:
+    """Give the form in which greenhouse codes are compared: trimmed, upper case."""
+    return code.strip().upper()
+
+
+def _digest(greenhouse: Greenhouse) -> int:
+    content = orjson.dumps(tuple(greenhouse))
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+
+
+def _regrouped(
+    groups: Mapping[_Key, tuple[Greenhouse, ...]],
+    gone: Iterable[Greenhouse],
+    come: Iterable[Greenhouse],
+    key: Callable[[Greenhouse], _Key],
+) -> dict[_Key, tuple[Greenhouse, ...]]:
+    """Give *groups* without those *gone* and with those *come*, each in the order of ids."""
+    changed: dict[_Key, dict[UUID, Greenhouse]] = {}
+    for greenhouse, stays in [*((each, False) for each in gone), *((each, True) for each in come)]:
+        name = key(greenhouse)
+        if name not in changed:
+            changed[name] = {each.greenhouse_id: each for each in groups.get(name, ())}
+        members = changed[name]
+        members.pop(greenhouse.greenhouse_id, None)
+        if stays:
+            members[greenhouse.greenhouse_id] = greenhouse
+    regrouped = {**groups}
+    for name, members in changed.items():
+        regrouped.pop(name, None)
+        if members:
+            regrouped[name] = tuple(sorted(members.values(), key=lambda each: each.greenhouse_id.int))
+    return regrouped
+
+
+EMPTY: Final = Catalog("", {}, {}, {}, {}, Vocabulary.of(), {}, ({},) * SHARDS, 0, 0, {}, {}, {})

@@ -1,8 +1,12 @@
-"""Reads catalog snapshots from the metadata database and learns when they are out of date.
+"""Keeps the catalog in step with the metadata database, and learns when it is out of date.
 
-One connection, kept open outside a transaction for LISTEN `catalog_changed` and used for each read;
-opened again when it breaks. With the database away the last snapshot stays in use: names that were
-known go on being resolved. `run` is a task of the worker; it never changes a row.
+One connection, kept open outside a transaction for LISTEN `catalog_changed` and used for each read; opened
+again when it breaks. An announcement comes with the COMMIT of what it announces and names the greenhouse, and
+that one is read again. Announcements are heard from before the first read, and after a lost connection
+everything is read, so that no change goes unnoticed, however late its COMMIT. What nobody announced (triggers
+switched off) is found within `refresh_interval_s`, in which all greenhouses are read again, page by page.
+With the database away the last snapshot stays in use: names that were known go on being resolved. `run` is a
+task of the worker; it never changes a row.
 """
 
 from __future__ import annotations
@@ -11,62 +15,41 @@ import asyncio
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from ingest.errors import DatabaseFault, Misconfigured, Unavailable
-from ingest.resolve.catalog import Catalog, Greenhouse, Sensor, SensorType, Tenant, Unit
+from ingest.resolve.catalog import EMPTY
+from ingest.resolve.names import parse_uuid
+from ingest.resolve.reading import PAGE_GREENHOUSES, Reader, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
+    from ingest.resolve.catalog import Catalog
     from ingest.settings import ResolveSettings
 
 CHANNEL = "catalog_changed"
 """NOTIFY channel of the statement triggers in `schema/metadata/V12_1`."""
 QUIET_S = 0.2
 """A change is read once no other has followed for this long, so that a bulk import is one refresh."""
-QUIET_MAX_S = 2.0
+QUIET_MAX_S = 1.0
 """Changes without a pause are read this often all the same."""
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
-"""For one statement: 100 000 sensors arrive in under a second."""
+"""For one statement: a page of greenhouses, some milliseconds."""
 MISS_WAIT_S = 3.0
 """How long an unknown name may hold up its message while the database is asked."""
 RETRY_MAX_S = 30.0
 CLOSE_TIMEOUT_S = 1.0
 
-UNITS_SQL = "select id, symbol from metadata.units"
-SENSOR_TYPES_SQL = "select id, name, default_unit_id, min_value, max_value from metadata.sensor_types"
-UNIT_ALIASES_SQL = "select alias, unit_id from metadata.unit_aliases"
-SENSOR_TYPE_ALIASES_SQL = "select alias, sensor_type_id from metadata.sensor_type_aliases"
-TENANTS_SQL = "select id, name, mqtt_topic_prefix, is_active from metadata.tenants"
-GREENHOUSES_SQL = "select id, tenant_id, greenhouse_code, is_active from metadata.greenhouses"
-SENSORS_SQL = """
-    select s.id, s.greenhouse_id, s.sensor_code, s.device_id, s.mqtt_field_name,
-           coalesce(t.name, s.sensor_type) as sensor_type, coalesce(u.symbol, s.unit) as unit,
-           s.is_active, s.expected_interval_s
-    from metadata.sensors s
-    left join metadata.sensor_types t on t.id = s.sensor_type_id
-    left join metadata.units u on u.id = s.unit_id
-"""
-"""The ids count; the names of a legacy writer only where they have no id."""
-BEGIN_SQL = "begin transaction isolation level repeatable read read only"
-TABLES_SQL = (
-    UNITS_SQL,
-    SENSOR_TYPES_SQL,
-    UNIT_ALIASES_SQL,
-    SENSOR_TYPE_ALIASES_SQL,
-    TENANTS_SQL,
-    GREENHOUSES_SQL,
-    SENSORS_SQL,
-)
+_EACH_TIME: Final = {"tenants", "units", "sensor_types", "unit_aliases", "sensor_type_aliases"}
+"""Tables that a refresh reads in any case."""
 
 
 class CatalogLoader:
@@ -89,6 +72,9 @@ class CatalogLoader:
         self._log: FilteringBoundLogger = structlog.get_logger() if log is None else log
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._changed = asyncio.Event()
+        self._wanted = Wanted()
+        self._reader = Reader()
+        self._page_due_s = -math.inf
         self._refreshing: asyncio.Task[Catalog] | None = None
         self._asked: dict[str, float] = {}
         self._last_miss_s = -math.inf
@@ -111,15 +97,11 @@ class CatalogLoader:
         return self.last_error is not None or self.age_s > 2 * self._settings.refresh_interval_s
 
     async def load(self) -> Catalog:
-        """Read a snapshot now and make it current; a read under way is shared.
+        """Read everything now and make it current.
 
         Raises Misconfigured (credentials, schema not migrated) or Unavailable.
         """
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh(), name="catalog refresh")
-            # Its outcome is in last_error, also when every caller has stopped waiting for it.
-            self._refreshing.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._refreshing)
+        return await self._read(Wanted(everything=True))
 
     async def run(self) -> None:
         """Read again after each change, interval and lost connection, until cancelled; the worker's task."""
@@ -130,11 +112,11 @@ class CatalogLoader:
         while True:
             if self._connected():
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.refresh_interval_s):
+                    async with asyncio.timeout(max(0.0, self._page_due_s - self._clock())):
                         await self._changed.wait()
                 if self._changed.is_set() and self._connected():
                     await self._quiet()
-            await retrying(self.load)
+            await retrying(self._read, Wanted(page=self._clock() >= self._page_due_s))
 
     async def refresh_on_miss(self, names: Iterable[str]) -> bool:
         """Ask the database once for *names* the snapshot lacks; True if a newer snapshot is now in use.
@@ -148,16 +130,20 @@ class CatalogLoader:
         now_s = self._clock()
         if self.last_error is not None:
             return False
+        is_reading = self._refreshing is not None and not self._refreshing.done()
         fresh = [name for name in names if self._expired(name, now_s)]
-        if self._refreshing is None or self._refreshing.done():
-            if not fresh or now_s - self._last_miss_s < self._settings.miss_refresh_min_interval_s:
-                return False
+        if now_s - self._last_miss_s < self._settings.miss_refresh_min_interval_s:
+            fresh = []
+        if fresh:
             self._last_miss_s = now_s
+            self._remember(fresh, now_s)
+        elif not is_reading:
+            return False
+        if not is_reading:
             self._started_s = now_s
-        self._remember(fresh, now_s)
         with contextlib.suppress(DatabaseFault, TimeoutError):
             async with asyncio.timeout(max(0.0, self._started_s + MISS_WAIT_S - now_s)):
-                await self.load()
+                await self._read(Wanted(names=set(fresh)))
         return self.catalog is not None and self.catalog.version != before
 
     async def close(self) -> None:
@@ -167,7 +153,7 @@ class CatalogLoader:
             await asyncio.wait([self._refreshing])
         connection = self._connection
         if connection is not None and not connection.is_closed():
-            connection.remove_termination_listener(self._note_change)
+            connection.remove_termination_listener(self._note_end)
             with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await connection.close()
@@ -194,12 +180,31 @@ class CatalogLoader:
             self._changed.clear()
             await asyncio.sleep(QUIET_S)
 
+    async def _read(self, wanted: Wanted) -> Catalog:
+        """Read what is *wanted*, with what others want; where a read has begun without it, wait for the next.
+
+        Raises as `load`.
+        """
+        mine = self._wanted
+        mine.add(wanted)
+        while True:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh(), name="catalog refresh")
+                # Its outcome is in last_error, also when every caller has stopped waiting for it.
+                self._refreshing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            catalog = await asyncio.shield(self._refreshing)
+            if self._wanted is not mine:
+                return catalog
+
     async def _refresh(self) -> Catalog:
+        wanted, self._wanted = self._wanted, Wanted()
         self._changed.clear()  # before the read: a change during it is read again
         self._started_s = self._clock()
+        if not self._connected():  # nobody has told what changed meanwhile
+            wanted.everything = True
         try:
             async with translated("read the catalog"):
-                catalog = await self._read(await self._listening())
+                catalog = await self._reader.read(await self._listening(), self.catalog or EMPTY, wanted)
         except DatabaseFault as fault:
             self._drop_connection()
             self.failures += 1
@@ -211,6 +216,9 @@ class CatalogLoader:
             self._log.info("catalog_refresh_recovered", failures=self.failures)
         self.last_error = None
         self._read_at_s = self._clock()
+        if wanted.page or wanted.everything:
+            pages = max(1.0, len(catalog.greenhouses) / PAGE_GREENHOUSES)
+            self._page_due_s = self._read_at_s + self._settings.refresh_interval_s / pages
         self.refreshes += 1
         if self.catalog is not None and self.catalog.version == catalog.version:
             return self.catalog
@@ -231,28 +239,26 @@ class CatalogLoader:
             server_settings={"application_name": "greenhouse-ingest catalog"},
         )
         self._connection = connection
-        connection.add_termination_listener(self._note_change)
+        connection.add_termination_listener(self._note_end)
         await connection.add_listener(CHANNEL, self._note_change)
         return connection
 
-    def _note_change(self, *_: object) -> None:
+    def _note_end(self, _: object) -> None:
         self._changed.set()
 
-    async def _read(self, connection: asyncpg.Connection[asyncpg.Record]) -> Catalog:
-        """Read every table in one snapshot of the database.
-
-        Without asyncpg's transaction object: its ROLLBACK would wait on a connection that has
-        stopped answering; a failed read drops the connection, and with it the transaction.
-        """
-        await connection.execute(BEGIN_SQL)
-        tables = [await connection.fetch(sql) for sql in TABLES_SQL]
-        await connection.execute("commit")
-        # In a thread: indexing 100 000 sensors takes a second that the event loop does not have.
-        return await asyncio.to_thread(catalog_of_records, *tables)
+    def _note_change(self, _: object, __: int, ___: str, payload: object) -> None:
+        """Take an announcement: `greenhouse` and the id of one, or the name of a table."""
+        what, _, name = str(payload).partition(" ")
+        greenhouse_id = parse_uuid(name) if what == "greenhouse" else None
+        if greenhouse_id is not None:
+            self._wanted.greenhouses.add(greenhouse_id)
+        elif what not in _EACH_TIME:
+            self._wanted.everything = True
+        self._changed.set()
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
-            self._connection.remove_termination_listener(self._note_change)
+            self._connection.remove_termination_listener(self._note_end)
             self._connection.terminate()
             self._connection = None
 
@@ -264,39 +270,6 @@ async def read_catalog(dsn: str, settings: ResolveSettings) -> Catalog:
         return await loader.load()
     finally:
         await loader.close()
-
-
-def catalog_of_records(  # noqa: PLR0917 (one table each, in the order they are read)
-    units: Sequence[asyncpg.Record],
-    sensor_types: Sequence[asyncpg.Record],
-    unit_aliases: Sequence[asyncpg.Record],
-    sensor_type_aliases: Sequence[asyncpg.Record],
-    tenants: Sequence[asyncpg.Record],
-    greenhouses: Sequence[asyncpg.Record],
-    sensors: Sequence[asyncpg.Record],
-) -> Catalog:
-    """Build a Catalog from the rows of the statements above, their columns in that order."""
-    return Catalog.build(
-        units=[Unit(*row) for row in units],
-        sensor_types=[
-            SensorType(type_id, name, unit_id, _limit(low, -math.inf), _limit(high, math.inf))
-            for type_id, name, unit_id, low, high in sensor_types
-        ],
-        unit_aliases=[(alias, unit_id) for alias, unit_id in unit_aliases],
-        sensor_type_aliases=[(alias, type_id) for alias, type_id in sensor_type_aliases],
-        tenants=[Tenant(_plain(row[0]), *row[1:]) for row in tenants],
-        greenhouses=[Greenhouse(_plain(row[0]), _plain(row[1]), *row[2:]) for row in greenhouses],
-        sensors=[Sensor(_plain(row[0]), _plain(row[1]), *row[2:]) for row in sensors],
-    )
-
-
-def _limit(value: Any, missing: float) -> float:  # noqa: ANN401 (numeric arrives as Decimal or None)
-    return missing if value is None else float(value)
-
-
-def _plain(value: UUID) -> UUID:
-    """Turn asyncpg's own UUID class, which orjson refuses, into the standard library's."""
-    return UUID(int=value.int)
 
 
 @contextlib.asynccontextmanager

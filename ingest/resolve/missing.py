@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from ingest.resolve.names import derived_sensor_id, parse_uuid, unstorable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from uuid import UUID
 
     from ingest.resolve.catalog import Catalog
@@ -48,6 +48,21 @@ def is_known(catalog: Catalog, missing: str) -> bool:
     owner, _, name = rest.partition(" ")
     look_up = _LOOK_UPS.get(kind)
     return look_up is not None and look_up(catalog, name, parse_uuid(owner))
+
+
+def owners_of(names: Iterable[str]) -> tuple[set[UUID], set[str]]:
+    """Give where to look for missing *names*: tenants and greenhouses by id, greenhouses by code."""
+    owners: set[UUID] = set()
+    codes: set[str] = set()
+    for missing in names:
+        kind, _, rest = missing.partition(" ")
+        owner, _, name = rest.partition(" ")
+        owner_id = parse_uuid(owner) or (parse_uuid(name) if kind == "greenhouse" else None)
+        if owner_id is not None:
+            owners.add(owner_id)
+        elif kind == "greenhouse":
+            codes.add(name)
+    return owners, codes
 
 
 def _is_unit(catalog: Catalog, name: str, _: UUID | None) -> bool:

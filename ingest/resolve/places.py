@@ -15,7 +15,8 @@ from ingest.resolve.names import parse_uuid, quoted
 
 if TYPE_CHECKING:
     from ingest.model import Reason, Scope
-    from ingest.resolve.catalog import Catalog, Greenhouse, Tenant
+    from ingest.resolve.catalog import Catalog
+    from ingest.resolve.rows import Greenhouse, Tenant
 
 
 class Refused(IngestError):

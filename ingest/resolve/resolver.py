@@ -1,7 +1,7 @@
 """The resolver: readings by name in, rows by id out; the cached path that every message takes.
 
-One Resolver belongs to one Catalog: a newer snapshot is a new Resolver, so what it remembers never
-goes stale. Pure: no clock, no logger, no await; runs in the event loop, between decode and write.
+What it remembers is true of its Catalog; following a newer one it forgets what that may have made untrue.
+Pure: no clock, no logger, no await; runs in the event loop, between decode and write.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from ingest.resolve.series import series_of_label, series_of_reading
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ingest.labels import LabelRules
     from ingest.resolve.catalog import Catalog
 
@@ -75,6 +77,13 @@ class _Topic:
         self.refused: dict[Names, _Refusal] = {}
         self.slots: dict[tuple[object, ...], int] = {}
 
+    def is_touched(self, greenhouses: set[int], tenants: set[UUID]) -> bool:
+        """Tell whether it may be about a sensor of *greenhouses*; *tenants* are theirs."""
+        greenhouse = self.place.greenhouse
+        return (
+            self.tenant_id in tenants if greenhouse is None else greenhouse.greenhouse_id.int in greenhouses
+        )
+
 
 class Resolver:
     """Resolves messages against one catalog. Not thread-safe; one to a worker."""
@@ -88,6 +97,37 @@ class Resolver:
         self._gateways: dict[str, Gateway] = {}
         """By name; as many as the catalog has places, however many topics come."""
         self._cached = 0
+        self._unclaimed: dict[UUID, list[Scope]] = {}
+        """By sensor: the topics that name it, of those that are registered nowhere."""
+
+    def follow(self, catalog: Catalog) -> None:
+        """Go on with a newer *catalog*; where only sensors changed, remember what it left true.
+
+        Forgotten are then the topics of the greenhouses and tenants of those sensors, and what was refused:
+        3 ms with 10 000 topics. To resolve 100 000 names again would take seconds of the hot path.
+        """
+        before, self.catalog = self.catalog, catalog
+        if not catalog.has_the_places_of(before):
+            self._topics, self._gateways, self._unclaimed = {}, {}, {}
+            self._cached = 0
+            return
+        greenhouses = catalog.rosters_changed_since(before)
+        changed = {each.int for each in greenhouses}
+        tenants = {catalog.greenhouses[each].tenant_id for each in greenhouses if each in catalog.greenhouses}
+        stale = [scope for scope, topic in self._topics.items() if topic.is_touched(changed, tenants)]
+        sensors = catalog.sensors
+        for sensor_id in [
+            each for each in self._unclaimed if each in sensors
+        ]:  # by another greenhouse, it may be
+            stale += self._unclaimed.pop(sensor_id)
+        for scope in stale:
+            topic = self._topics.pop(scope, None)
+            if topic is not None:
+                self._cached -= 1 + len(topic.known) + len(topic.refused)
+        for topic in self._topics.values():
+            if topic.refused:  # a sensor of another greenhouse may be nobody's by now
+                self._cached -= len(topic.refused)
+                topic.refused.clear()
 
     def resolve(self, decoded: Decoded) -> Resolved:  # noqa: C901 - one loop without calls, and its short cut
         """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
@@ -175,6 +215,7 @@ class Resolver:
         self._cached += weight
         if self._cached > CACHED_NAMES:
             self._topics.clear()
+            self._unclaimed.clear()
             self._cached = weight
 
     def _look_up(self, scope: Scope, topic: _Topic, names: Names) -> _Known | _Refusal:
@@ -194,6 +235,9 @@ class Resolver:
             return refused
         if cacheable:
             topic.known[names] = known
+            sensor_id = known[0].sensor_id
+            if sensor_id not in self.catalog.sensors:
+                self._unclaimed.setdefault(sensor_id, []).append(scope)
         return known
 
     def _known(self, scope: Scope, topic: _Topic, names: Names) -> _Known:

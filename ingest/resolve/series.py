@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from ingest.labels import LabelRules
     from ingest.model import Scope
-    from ingest.resolve.catalog import Catalog, Greenhouse, Sensor, SensorType, Unit
+    from ingest.resolve.catalog import Catalog
     from ingest.resolve.places import Place
+    from ingest.resolve.rows import Greenhouse, Sensor, SensorType, Unit
     from ingest.settings import LabelRule
 
 

@@ -18,9 +18,14 @@ $$;
 
 drop trigger tenants_notify_catalog_changed on metadata.tenants;
 drop trigger greenhouses_notify_catalog_changed on metadata.greenhouses;
+drop trigger greenhouses_notify_greenhouse_changed on metadata.greenhouses;
 drop trigger sensors_notify_catalog_changed on metadata.sensors;
+drop trigger sensors_notify_sensor_changed on metadata.sensors;
 drop trigger sensor_types_notify_catalog_changed on metadata.sensor_types;
 drop trigger units_notify_catalog_changed on metadata.units;
 drop table metadata.unit_aliases;
 drop table metadata.sensor_type_aliases;
+drop function metadata.notify_sensor_changed();
+drop function metadata.notify_greenhouse_changed();
+drop function metadata.announce_greenhouse(uuid, name);
 drop function metadata.notify_catalog_changed();

@@ -67,23 +67,18 @@ from metadata.alert_severities as s
 where s.id = a.severity_id and metadata.name_key(a.severity) is null;
 
 -- As V12_1 made it.
-create or replace trigger sensors_notify_catalog_changed
-    after insert or delete or truncate or update of
+create or replace trigger sensors_notify_sensor_changed
+    after insert or delete or update of
         id,
         greenhouse_id,
-        tenant_id,
         sensor_code,
         device_id,
-        name,
         sensor_type,
         mqtt_field_name,
         unit,
-        min_threshold,
-        max_threshold,
-        calibration_data,
         is_active
     on metadata.sensors
-    for each statement execute function metadata.notify_catalog_changed();
+    for each row execute function metadata.notify_sensor_changed();
 
 alter table metadata.alerts
     drop column alert_type_id,

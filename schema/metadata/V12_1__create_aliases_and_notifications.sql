@@ -377,34 +377,102 @@ $$;
 comment on function metadata.notify_catalog_changed() is
     'Statement trigger: announces on channel catalog_changed which table changed, once a transaction.';
 
+-- Of tenants and catalogs, a thousand rows, workers read all again; of greenhouses and their sensors those that are
+-- named. Named once a transaction, and a thousand at most, 45 KB: past that the name of the table says to read all.
+create function metadata.announce_greenhouse(greenhouse uuid, its_table name) returns void
+language plpgsql
+as $$
+declare
+    latest constant text := current_setting('greenhouse.announced', true);
+    announced integer;
+begin
+    if split_part(latest, ' ', 2) = greenhouse::text then
+        return;
+    end if;
+    announced := coalesce(nullif(split_part(latest, ' ', 1), ''), '0')::integer + 1;
+    perform set_config('greenhouse.announced', announced || ' ' || greenhouse, true);
+    perform pg_notify(
+        'catalog_changed',
+        case
+            when announced <= 1000 then 'greenhouse ' || greenhouse
+            else its_table
+        end
+    );
+end;
+$$;
+
+comment on function metadata.announce_greenhouse(uuid, name) is
+    'Announces on channel catalog_changed that a greenhouse or its sensors changed; after a thousand, only the table.';
+
+create function metadata.notify_greenhouse_changed() returns trigger
+language plpgsql
+as $$
+begin
+    if tg_op <> 'INSERT' then
+        perform metadata.announce_greenhouse(old.id, tg_table_name);
+    end if;
+    if tg_op <> 'DELETE' then
+        perform metadata.announce_greenhouse(new.id, tg_table_name);
+    end if;
+    return null;
+end;
+$$;
+
+comment on function metadata.notify_greenhouse_changed() is 'Row trigger of greenhouses: announces which one changed.';
+
+create function metadata.notify_sensor_changed() returns trigger
+language plpgsql
+as $$
+begin
+    if tg_op <> 'INSERT' then
+        perform metadata.announce_greenhouse(old.greenhouse_id, tg_table_name);
+    end if;
+    if tg_op <> 'DELETE' then
+        perform metadata.announce_greenhouse(new.greenhouse_id, tg_table_name);
+    end if;
+    return null;
+end;
+$$;
+
+comment on function metadata.notify_sensor_changed() is
+    'Row trigger of sensors: announces whose sensors changed; of one that moved, both greenhouses.';
+
 create trigger tenants_notify_catalog_changed
     after insert or update or delete or truncate on metadata.tenants
     for each statement execute function metadata.notify_catalog_changed();
 
 create trigger greenhouses_notify_catalog_changed
-    after insert or update or delete or truncate on metadata.greenhouses
+    after truncate on metadata.greenhouses
     for each statement execute function metadata.notify_catalog_changed();
 
--- Every column but last_seen, which changes with each reading, and updated_at, which changes with it. A migration
--- that adds a column the worker reads creates this trigger anew; one that drops or retypes a column named here
--- drops the trigger first, as PostgreSQL asks.
+create trigger greenhouses_notify_greenhouse_changed
+    after insert or delete or update of
+        id,
+        tenant_id,
+        greenhouse_code,
+        is_active
+    on metadata.greenhouses
+    for each row execute function metadata.notify_greenhouse_changed();
+
 create trigger sensors_notify_catalog_changed
-    after insert or delete or truncate or update of
+    after truncate on metadata.sensors
+    for each statement execute function metadata.notify_catalog_changed();
+
+-- The columns that the worker reads: not last_seen, which changes with each reading, and updated_at, which changes
+-- with it. A migration that adds a column the worker reads creates this trigger anew; one that drops or retypes a
+-- column named here drops the trigger first, as PostgreSQL asks.
+create trigger sensors_notify_sensor_changed
+    after insert or delete or update of
         id,
         greenhouse_id,
-        tenant_id,
         sensor_code,
         device_id,
-        name,
         sensor_type,
         mqtt_field_name,
         unit,
-        min_threshold,
-        max_threshold,
-        calibration_data,
         is_active
     on metadata.sensors
-    for each statement execute function metadata.notify_catalog_changed();
+    for each row execute function metadata.notify_sensor_changed();
 
 create trigger sensor_types_notify_catalog_changed
     after insert or update or delete or truncate on metadata.sensor_types

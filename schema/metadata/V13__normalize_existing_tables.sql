@@ -438,26 +438,21 @@ from public;
 
 -- 6. The announcement of V12_1, with the columns that the worker reads now.
 
-create or replace trigger sensors_notify_catalog_changed
-    after insert or delete or truncate or update of
+create or replace trigger sensors_notify_sensor_changed
+    after insert or delete or update of
         id,
         greenhouse_id,
-        tenant_id,
         sensor_code,
         device_id,
-        name,
         sensor_type,
         sensor_type_id,
         mqtt_field_name,
         unit,
         unit_id,
         expected_interval_s,
-        min_threshold,
-        max_threshold,
-        calibration_data,
         is_active
     on metadata.sensors
-    for each statement execute function metadata.notify_catalog_changed();
+    for each row execute function metadata.notify_sensor_changed();
 
 -- 7. Names for people and dashboards, whichever column has them. The views read with the rights of who asks.
 

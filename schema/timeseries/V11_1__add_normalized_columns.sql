@@ -102,6 +102,9 @@ create table if not exists iot.sensor_intervals (
     constraint sensor_intervals_positive check (expected_interval_s > 0)
 );
 
+-- The worker brings the mirror in step greenhouse by greenhouse.
+create index if not exists sensor_intervals_greenhouse_id_idx on iot.sensor_intervals (greenhouse_id);
+
 comment on table iot.sensor_intervals is
     'Mirror of metadata.sensors: the active ones with an expected interval.';
 comment on column iot.sensor_intervals.sensor_id is 'metadata.sensors.id.';

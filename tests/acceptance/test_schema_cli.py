@@ -162,7 +162,7 @@ def test_verify_is_item_by_item_and_names_what_is_missing(
     assert "missing" not in shown.stdout
 
     for statement in (
-        "drop trigger sensors_notify_catalog_changed on metadata.sensors",
+        "drop trigger sensors_notify_sensor_changed on metadata.sensors",
         "delete from metadata.actuator_states where name = 'ERROR'",
         "revoke select on metadata.units from greenhouse_worker",
     ):
@@ -172,7 +172,7 @@ def test_verify_is_item_by_item_and_names_what_is_missing(
     assert [line for line in bad.stdout.splitlines() if ": missing: " in line] == [
         "metadata: missing: grant greenhouse_worker select on metadata.units",
         "metadata: missing: row metadata.actuator_states 9 ERROR",
-        "metadata: missing: trigger metadata.sensors sensors_notify_catalog_changed",
+        "metadata: missing: trigger metadata.sensors sensors_notify_sensor_changed",
     ]
     assert report(ingest("schema", "verify", *METADATA, "--json", environment=environment))["ok"] is False
 

@@ -16,7 +16,7 @@ from ingest import healing
 from ingest.errors import Misconfigured
 from ingest.healing import Healer
 from ingest.resolve import Resolver
-from ingest.resolve.catalog import Greenhouse, Tenant
+from ingest.resolve.rows import Greenhouse, Tenant
 from ingest.settings import Settings
 from tests.acceptance.workers import until
 from tests.batches import NOW_US, stored

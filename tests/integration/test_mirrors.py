@@ -24,7 +24,7 @@ async def test_new_and_renamed_entries_are_carried_over_and_none_is_deleted(
 ) -> None:
     units, types = await names(connection)
     async with WriterUnderTest(postgres_dsn) as writer:
-        mirrored = Mirrored({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"}, [])
+        mirrored = Mirrored({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"})
         await writer.mirror(mirrored)
         await writer.mirror(mirrored)
 
@@ -38,7 +38,7 @@ async def test_names_may_be_exchanged(
     postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     units, types = await names(connection)
-    exchanged = Mirrored({1: "°F", 2: "°C"}, {1: "HUMIDITY", 2: "TEMPERATURE"}, [])
+    exchanged = Mirrored({1: "°F", 2: "°C"}, {1: "HUMIDITY", 2: "TEMPERATURE"})
     async with WriterUnderTest(postgres_dsn) as writer:
         await writer.mirror(exchanged)
 
@@ -51,7 +51,7 @@ async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
     before = await names(connection)
     async with WriterUnderTest(postgres_dsn) as writer:
         with pytest.raises(Poison, match="23505"):
-            await writer.mirror(Mirrored({12: "kPa", 13: "%"}, {}, []))
+            await writer.mirror(Mirrored({12: "kPa", 13: "%"}, {}))
 
     assert await names(connection) == before
 
@@ -59,16 +59,21 @@ async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
 async def test_intervals_follow_the_catalog(
     postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
-    greenhouse, kept, gone = uuid4(), uuid4(), uuid4()
+    one, two = uuid4(), uuid4()
+    kept, moved, gone, other = (uuid4() for _ in range(4))
 
-    async def intervals() -> dict[UUID, int]:
-        found = await connection.fetch("select sensor_id, expected_interval_s from iot.sensor_intervals")
-        return {each["sensor_id"]: each["expected_interval_s"] for each in found}
+    async def intervals() -> dict[UUID, tuple[UUID, int]]:
+        found = await connection.fetch("select * from iot.sensor_intervals")
+        return {each["sensor_id"]: (each["greenhouse_id"], each["expected_interval_s"]) for each in found}
 
     async with WriterUnderTest(postgres_dsn) as writer:
-        await writer.mirror(Mirrored({}, {}, [(kept, greenhouse, 10), (gone, greenhouse, 60)]))
-        assert await intervals() == {kept: 10, gone: 60}
-        await writer.mirror(Mirrored({}, {}, [(kept, greenhouse, 30)]))
-        assert await intervals() == {kept: 30}
-        await writer.mirror(Mirrored({}, {}, []))
+        await writer.mirror(Mirrored({}, {}, [one], [(kept, one, 10), (moved, one, 60), (gone, one, 60)]))
+        await writer.mirror(Mirrored({}, {}, [two], [(other, two, 5)]))
+        assert await intervals() == {kept: (one, 10), moved: (one, 60), gone: (one, 60), other: (two, 5)}
+        await writer.mirror(Mirrored({}, {}, [two], [(other, two, 5), (moved, two, 60)]))
+        await writer.mirror(Mirrored({}, {}, [one], [(kept, one, 30)]))
+        assert await intervals() == {kept: (one, 30), moved: (two, 60), other: (two, 5)}
+        await writer.mirror(Mirrored({}, {}, all_greenhouses=[two]))
+        assert await intervals() == {moved: (two, 60), other: (two, 5)}
+        await writer.mirror(Mirrored({}, {}, [two]))
         assert await intervals() == {}

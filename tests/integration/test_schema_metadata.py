@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -170,10 +171,10 @@ async def test_changes_of_the_catalog_are_announced(
     heard = [await asyncio.wait_for(announced.get(), 5) for _ in range(9)]
     assert heard == [
         "tenants",
-        "greenhouses",
-        "sensors",
-        "sensors",
-        "sensors",
+        f"greenhouse {greenhouse}",
+        f"greenhouse {greenhouse}",
+        f"greenhouse {greenhouse}",
+        f"greenhouse {greenhouse}",
         "unit_aliases",
         "sensor_types",
         "units",
@@ -192,6 +193,58 @@ async def test_a_transaction_announces_a_table_once(
             )
     await metadata.execute("notify catalog_changed, 'end'")
     assert [await asyncio.wait_for(announced.get(), 5) for _ in range(2)] == ["tenants", "end"]
+
+
+SOME_GREENHOUSES = """
+    insert into metadata.greenhouses (id, tenant_id, name, greenhouse_code)
+    select ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, t.id, n, n
+    from generate_series($1::integer, $2) as n, metadata.tenants as t
+"""
+TWO_SENSORS_EACH = """
+    insert into metadata.sensors (greenhouse_id, tenant_id, sensor_code)
+    select g.id, g.tenant_id, n
+    from metadata.greenhouses as g, generate_series(1, 2) as n
+    order by g.id
+"""
+MOVE_SENSORS = """
+    update metadata.sensors
+    set greenhouse_id = $1, sensor_code = sensor_code || ' of another'
+    where greenhouse_id = $2
+"""
+
+
+async def test_a_transaction_announces_a_greenhouse_once_and_a_thousand_at_most(
+    metadata: asyncpg.Connection[asyncpg.Record], announced: asyncio.Queue[str]
+) -> None:
+    async def heard() -> list[str]:
+        await metadata.execute("notify catalog_changed, 'end'")
+        all_of_it: list[str] = []
+        while (payload := await asyncio.wait_for(announced.get(), 5)) != "end":
+            all_of_it.append(payload)
+        return all_of_it
+
+    await metadata.execute("insert into metadata.tenants (name) values ('Sara')")
+    await metadata.execute(SOME_GREENHOUSES, 1, 900)
+    await heard()
+    await metadata.execute(TWO_SENSORS_EACH)
+    assert len(set(await heard())) == 900
+    await metadata.execute("delete from metadata.sensors")
+    await heard()
+    await metadata.execute(SOME_GREENHOUSES, 901, 1100)
+    await heard()
+    async with metadata.transaction():
+        await metadata.execute(TWO_SENSORS_EACH)
+        await metadata.execute("update metadata.greenhouses set is_active = false")
+    payloads = await heard()
+    assert len(payloads) == 1000 + len({"sensors", "greenhouses"})
+    assert set(payloads[-2:]) == {"sensors", "greenhouses"}
+    await metadata.execute("update metadata.sensors set is_active = false where sensor_code = '1'")
+    assert len(await heard()) == 1001, "the count begins anew with each transaction"
+    one, two = (UUID(int=number) for number in (1, 2))
+    await metadata.execute(MOVE_SENSORS, one, two)
+    assert set(await heard()) == {f"greenhouse {one}", f"greenhouse {two}"}
+    await metadata.execute("truncate metadata.greenhouses cascade")
+    assert {"greenhouses", "sensors"} <= set(await heard())
 
 
 async def test_a_live_legacy_database_is_taken_as_it_is(postgres_dsn: str) -> None:

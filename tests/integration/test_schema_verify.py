@@ -18,8 +18,8 @@ METADATA, TIMESERIES = Database.METADATA, Database.TIMESERIES
 TAKEN_AWAY = [
     (
         METADATA,
-        "drop trigger sensors_notify_catalog_changed on metadata.sensors",
-        "trigger metadata.sensors sensors_notify_catalog_changed",
+        "drop trigger sensors_notify_sensor_changed on metadata.sensors",
+        "trigger metadata.sensors sensors_notify_sensor_changed",
     ),
     (
         METADATA,

@@ -48,13 +48,14 @@ BY_THE_OWNER = {
 
 PERMITTED = {
     # the catalog snapshot, and the names that `ingest catalog` needs
-    "resolve.loader.UNITS_SQL": "wor",
-    "resolve.loader.SENSOR_TYPES_SQL": "wor",
-    "resolve.loader.UNIT_ALIASES_SQL": "wor",
-    "resolve.loader.SENSOR_TYPE_ALIASES_SQL": "wor",
-    "resolve.loader.TENANTS_SQL": "wor",
-    "resolve.loader.GREENHOUSES_SQL": "wor",
-    "resolve.loader.SENSORS_SQL": "wor",
+    "resolve.reading.UNITS_SQL": "wor",
+    "resolve.reading.SENSOR_TYPES_SQL": "wor",
+    "resolve.reading.UNIT_ALIASES_SQL": "wor",
+    "resolve.reading.SENSOR_TYPE_ALIASES_SQL": "wor",
+    "resolve.reading.TENANTS_SQL": "wor",
+    "resolve.reading.GREENHOUSES_SQL": "wor",
+    "resolve.reading.NEXT_GREENHOUSES_SQL": "wor",
+    "resolve.reading.OWNED_GREENHOUSES_SQL": "wor",
     # `ingest catalog list`
     "operate.catalog.LIST_SQL[tenants]": "wor",
     "operate.catalog.LIST_SQL[greenhouses]": "wor",
@@ -125,6 +126,8 @@ PERMITTED = {
     "write.mirrors._SENSOR_TYPES": "w",
     "write.mirrors._INTERVALS": "w",
     "write.mirrors._FORGET_INTERVALS": "w",
+    "write.mirrors._FORGET_GREENHOUSES": "w",
+    "write.mirrors._DIGESTS": "wor",
     # what it finds wrong with the data
     "write.quality_log._WRITE": "w",
     "write.quality_log._OPEN_GAPS": "wor",

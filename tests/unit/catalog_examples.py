@@ -10,7 +10,8 @@ from uuid import UUID
 
 from ingest.defaults import DEFAULT_LABEL_RULES
 from ingest.labels import LabelRules
-from ingest.resolve.catalog import Catalog, Greenhouse, Sensor, SensorType, Tenant, Unit
+from ingest.resolve.catalog import Catalog
+from ingest.resolve.rows import Greenhouse, Sensor, SensorType, Tenant, Unit
 from ingest.settings import LabelRule
 
 SARA, HORTAMED, CLOSED = (UUID(int=0xA0 + number) for number in range(3))

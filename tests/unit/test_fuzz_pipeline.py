@@ -18,7 +18,7 @@ from ingest.intake import Intake
 from ingest.model import REASONS, Decoded, Delivery
 from ingest.receive import entry_of, packet_id_of
 from ingest.resolve import Resolver
-from ingest.resolve.catalog import Greenhouse
+from ingest.resolve.rows import Greenhouse
 from ingest.storable import storable
 from ingest.write.copy import COLUMNS, pack
 from tests.batches import NOW_US

@@ -9,7 +9,7 @@ from uuid import UUID
 from ingest.intake import Intake
 from ingest.model import Delivery
 from ingest.resolve import Resolver
-from ingest.resolve.catalog import Greenhouse
+from ingest.resolve.rows import Greenhouse
 from tests.batches import NOW_US
 from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_catalog
 from tests.unit.examples import default_decoder

@@ -10,7 +10,8 @@ import pytest
 
 from ingest.operate.normalize_names import WHAT_TO_DO, Counted, LegacyNames, meaning
 from ingest.operate.normalize_report import Report
-from ingest.resolve.catalog import Catalog, Greenhouse, Sensor, SensorType, Tenant, Unit
+from ingest.resolve.catalog import Catalog
+from ingest.resolve.rows import Greenhouse, Sensor, SensorType, Tenant, Unit
 
 TENANT = UUID(int=1)
 GREENHOUSE = UUID(int=2)

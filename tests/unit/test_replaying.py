@@ -11,7 +11,7 @@ from ingest.decode import Decoder, Routes
 from ingest.model import Rejection
 from ingest.replaying import look_again, lost_fields
 from ingest.resolve import Resolver
-from ingest.resolve.catalog import Greenhouse, SensorType, Tenant
+from ingest.resolve.rows import Greenhouse, SensorType, Tenant
 from ingest.settings import DecodeSettings, RouteSettings
 from ingest.write.letters import StoredLetter
 from tests.batches import NOW_US

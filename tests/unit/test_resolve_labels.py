@@ -10,7 +10,7 @@ import pytest
 from ingest.labels import LabelRules
 from ingest.model import Decoded, Reading, Scope
 from ingest.resolve import Resolver
-from ingest.resolve.catalog import Greenhouse
+from ingest.resolve.rows import Greenhouse
 from ingest.settings import LabelRule
 from tests.unit.catalog_examples import (
     HORTAMED,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ingest.model import Decoded, Reading, Scope
 from ingest.resolve import Catalog, Resolver, is_known
-from ingest.resolve.catalog import Greenhouse, Sensor, SensorType, Tenant, Unit
 from ingest.resolve.missing import missing_name
 from ingest.resolve.names import derived_sensor_id
+from ingest.resolve.rows import Greenhouse, Sensor, SensorType, Tenant, Unit
 from tests.unit.catalog_examples import (
     GREENHOUSES,
     SARA,
