@@ -38,7 +38,7 @@ def without_retransmitted(
     known = {
         packet_id: (place, each)
         for place, each in enumerate(recent)
-        if (packet_id := _packet_id(each)) in asked
+        if (packet_id := packet_id_of(each) if isinstance(each, int) else each.packet_id) in asked
     }
     place = len(recent)
     fresh: list[Delivery] = []
@@ -52,10 +52,6 @@ def without_retransmitted(
             place += 1
         fresh.append(delivery)
     return fresh
-
-
-def _packet_id(earlier: Entry | Delivery) -> int:
-    return packet_id_of(earlier) if isinstance(earlier, int) else earlier.packet_id
 
 
 def _entry(earlier: Entry | Delivery) -> Entry:
