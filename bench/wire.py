@@ -1,6 +1,6 @@
-"""PUBLISH packets as bytes, as a gateway or a broker sends them. Pure.
+"""The few MQTT packets that the benchmark sends itself, as bytes. Pure.
 
-The layout is MQTT 3.1.1 section 3.3 and MQTT 5 section 3.3.
+The layout is MQTT 3.1.1 section 3, of PUBLISH also MQTT 5 section 3.3.
 """
 
 from __future__ import annotations
@@ -25,6 +25,22 @@ def publish(topic: str, payload: bytes, *, qos: int, packet_id: int = 0, mqtt5: 
         )
     )
     return bytes([_PUBLISH | qos << 1]) + remaining_length(len(body)) + body
+
+
+def connect(client_id: str, *, clean: bool) -> bytes:
+    """Give a CONNECT of MQTT 3.1.1; its session is kept unless *clean*."""
+    name = client_id.encode()
+    flags = b"\x02" if clean else b"\x00"
+    keep_alive_s = struct.pack(">H", 600)
+    body = b"\x00\x04MQTT\x04" + flags + keep_alive_s + struct.pack(">H", len(name)) + name
+    return b"\x10" + remaining_length(len(body)) + body
+
+
+def subscribe(topic_filter: str) -> bytes:
+    """Give a SUBSCRIBE at QoS 1."""
+    name = topic_filter.encode()
+    body = b"\x00\x01" + struct.pack(">H", len(name)) + name + b"\x01"
+    return b"\x82" + remaining_length(len(body)) + body
 
 
 def remaining_length(value: int) -> bytes:
