@@ -1,8 +1,9 @@
 """The worker against its peers and its limits, on one backlog, in one run.
 
-    make bench                                        every workload, five rounds: 20 minutes
-    make bench ARGS=--quick                           every workload, one short round: under three minutes
-    make bench ARGS="--workload single_qos1"          one of them; may be given several times
+    make bench                                        every workload, five rounds, and the rest: 20 minutes
+    make bench ARGS=--quick                           the same, one short round of each: under three minutes
+    make bench ARGS="--only single_qos1"              one of them; may be given several times
+    make bench ARGS="--only latency --only stages"    the other two parts
 
 Everything on loopback, on the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIES_DSN, else on PostgreSQL
 without the TimescaleDB statements; the table says which. The rows are counted after each drain: a contender
@@ -19,30 +20,48 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from bench import record, report
-from bench.rounds import measure
+from bench import latency, record, report, rounds, stages
+from bench.figures import merged
 from bench.servers import target
-from bench.workloads import BY_NAME, WORKLOADS
+from bench.workloads import BY_NAME
 
-_QUICK: int = 10
+_QUICK: Final = 10
 """A quick round has a tenth of the messages."""
+_QUICK_RATES: Final = {100: 5, 1_000: 3}
+_ROUNDS: Final = 5
+_STAGES: Final = ("single_qos1", "flat_maps", "batches", "many_sensors")
+_PARTS: Final = (*BY_NAME, "latency", "stages")
 
 
 async def _run(options: argparse.Namespace) -> dict[str, Any]:
+    """Run what is asked for; each part is kept as soon as it is measured."""
     async with target(os.environ.get("INGEST_TEST_TIMESERIES_DSN")) as database:
-        done = {}
-        for name in options.workload or BY_NAME:
-            workload = BY_NAME[name]
-            if workload.compressed and not database.timescale:
-                _tell(f"{name}: left out, it needs a TimescaleDB")
+        heading = {"target": database.says, "machine": record.machine()}
+        done: dict[str, Any] = heading
+        for part in options.only or _PARTS:
+            if part == "latency":
+                rates = _QUICK_RATES if options.quick else latency.RATES
+                measured = {"latency_ms": await latency.measure(database, rates, _tell)}
+            elif part == "stages":
+                measured = {
+                    "stages_us": {name: stages.as_json(stages.measure(BY_NAME[name])) for name in _STAGES}
+                }
+            elif BY_NAME[part].compressed and not database.timescale:
+                _tell(f"{part}: left out, it needs a TimescaleDB")
                 continue
-            count = options.messages or workload.messages // (_QUICK if options.quick else 1)
-            rounds = options.rounds or (1 if options.quick else 5)
-            done[name] = await measure(database, workload, count, rounds, _tell)
-            report.show(name, done[name], database.says)
-        return {"target": database.says, "machine": record.machine(), "workloads": done}
+            else:
+                workload = BY_NAME[part]
+                count = options.messages or workload.messages // (_QUICK if options.quick else 1)
+                turns = options.rounds or (1 if options.quick else _ROUNDS)
+                figures = await rounds.measure(database, workload, count, turns, _tell)
+                report.show(part, figures, database.says)
+                measured = {"workloads": {part: figures}}
+            done = merged(done, measured)
+            if options.json is None and not options.quick:
+                record.keep(heading | measured)
+        return done
 
 
 def _tell(step: str) -> None:
@@ -52,23 +71,17 @@ def _tell(step: str) -> None:
 def main() -> int:
     """Parse the options, run, print, keep; 1 when the worker lost or doubled rows."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="one round, a tenth of the messages; kept nowhere"
-    )
-    parser.add_argument(
-        "--workload", action="append", choices=[each.name for each in WORKLOADS], help="only this one"
-    )
+    parser.add_argument("--quick", action="store_true", help="one short round of each; kept nowhere")
+    parser.add_argument("--only", action="append", choices=_PARTS, help="this part; may be given again")
     parser.add_argument("--messages", type=int, help="messages a round")
-    parser.add_argument("--rounds", type=int, help="rounds; the medians are shown")
+    parser.add_argument("--rounds", type=int, help=f"rounds, of which the medians are shown ({_ROUNDS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and nowhere else")
     options = parser.parse_args()
     done = asyncio.run(_run(options))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(done, indent=2) + "\n")
-    elif not options.quick:
-        record.keep(done)
-    return 0 if all(each["exact"] for each in done["workloads"].values()) else 1
+        options.json.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
+    return 0 if all(each["exact"] for each in done.get("workloads", {}).values()) else 1
 
 
 if __name__ == "__main__":

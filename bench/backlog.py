@@ -104,7 +104,7 @@ def _delivery(message: Message) -> Delivery:
 
 def keep_session(url: str, client_id: str, topic_filter: str) -> None:
     """Make a persistent session that is subscribed and away, so that the backlog is queued for it."""
-    with _connected(url, client_id) as stream:
+    with connected(url, client_id) as stream:
         stream.sendall(subscribe(topic_filter))
         if stream.recv(5)[:1] != b"\x90":
             raise SystemExit("the broker refused a subscription")
@@ -113,13 +113,13 @@ def keep_session(url: str, client_id: str, topic_filter: str) -> None:
 
 def end_session(url: str, client_id: str) -> None:
     """End a session and what is still queued for it."""
-    with _connected(url, client_id, clean=True) as stream:
+    with connected(url, client_id, clean=True) as stream:
         stream.sendall(b"\xe0\x00")
 
 
 def publish_all(url: str, packets: bytes, count: int, qos: int) -> None:
     """Publish *packets*; returns once the broker has acknowledged all *count* (QoS 0: has read them all)."""
-    with _connected(url, "bench-publisher", clean=True) as stream, selectors.DefaultSelector() as selector:
+    with connected(url, "bench-publisher", clean=True) as stream, selectors.DefaultSelector() as selector:
         stream.setblocking(False)  # noqa: FBT003 - the socket's own signature
         selector.register(stream, selectors.EVENT_READ | selectors.EVENT_WRITE)
         view = memoryview(packets)
@@ -145,7 +145,8 @@ def publish_all(url: str, packets: bytes, count: int, qos: int) -> None:
         stream.sendall(b"\xe0\x00")
 
 
-def _connected(url: str, client_id: str, *, clean: bool = False) -> socket.socket:
+def connected(url: str, client_id: str, *, clean: bool = False) -> socket.socket:
+    """Connect by MQTT 3.1.1; the session is kept unless *clean*."""
     parts = urlsplit(url)
     stream = socket.create_connection((parts.hostname or "", parts.port or 1883), _PATIENCE_S)
     stream.sendall(connect(client_id, clean=clean))

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from bench.backlog import Backlog
     from bench.servers import Target
+    from bench.workloads import Workload
 
-_ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[1]
 _PATIENCE_S: Final = 150.0
 _LOOK_S: Final = 0.01
 """Between two looks at the database: 0.2 ms of its time each."""
@@ -62,8 +63,8 @@ class Drained:
     rss_mb: float | None = None
 
 
-class _Watched:
-    """A contender's process."""
+class Watched:
+    """A contender's process, seen from outside."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -71,10 +72,12 @@ class _Watched:
         self.name = name
 
     def cpu_s(self) -> float:
+        """Give the CPU time of all its threads so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_A_S
 
     def peak_mb(self) -> float:
+        """Give the most memory it ever had, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
 
@@ -95,15 +98,15 @@ class _Watched:
 
 
 @contextlib.contextmanager
-def _watched(command: list[str], environment: dict[str, str]) -> Iterator[_Watched]:
+def _watched(command: list[str], environment: dict[str, str]) -> Iterator[Watched]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, cwd=_ROOT, env=os.environ | environment, stdout=output, stderr=output
+                command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output
             )
         try:
-            yield _Watched(" ".join(command[1:3]), process, log)
+            yield Watched(" ".join(command[1:3]), process, log)
         finally:
             process.terminate()
             try:
@@ -113,22 +116,30 @@ def _watched(command: list[str], environment: dict[str, str]) -> Iterator[_Watch
                 process.wait()
 
 
-async def worker(job: Job) -> Drained:
-    """Run `ingest run` as it comes, everything on, but for the HTTP server's port."""
-    workload = job.backlog.workload
-    environment = {
-        "INGEST_BROKER_URL": job.url,
-        "INGEST_BROKER__CLIENT_ID": job.client_id,
+@contextlib.contextmanager
+def running_worker(
+    url: str, client_id: str, dsn: str, workload: Workload, environment: dict[str, str]
+) -> Iterator[Watched]:
+    """Run `ingest run` as it comes, everything on, but for the port of its HTTP server."""
+    given = {
+        "INGEST_BROKER_URL": url,
+        "INGEST_BROKER__CLIENT_ID": client_id,
         "INGEST_BROKER__FILTERS": json.dumps([FILTERS[workload.shape]]),
         "INGEST_BROKER__PROTOCOL": workload.protocol,
-        "INGEST_METADATA_DSN": job.target.dsn,
-        "INGEST_TIMESERIES_DSN": job.target.dsn,
+        "INGEST_METADATA_DSN": dsn,
+        "INGEST_TIMESERIES_DSN": dsn,
         "INGEST_OBSERVE__HTTP_PORT": "0",
         "INGEST_OBSERVE__LOG_FORMAT": "json",
     }
     command = [sys.executable, "-m", "ingest", "--config", os.devnull, "run"]
+    with _watched(command, given | environment) as watched:
+        yield watched
+
+
+async def worker(job: Job) -> Drained:
+    """Drain by this worker."""
     count = len(job.backlog)
-    with _watched(command, environment) as watched:
+    with running_worker(job.url, job.client_id, job.target.dsn, job.backlog.workload, {}) as watched:
         # The last line before it connects: broker_connected comes with the SUBACK, behind the backlog.
         started_s = await watched.said(b"catalog_loaded")
         before_s = watched.cpu_s()
@@ -178,7 +189,7 @@ async def paho_executemany(job: Job) -> Drained:
         return _drained(watched, count, started_s, before_s)
 
 
-def _drained(watched: _Watched, count: int, started_s: float, before_s: float) -> Drained:
+def _drained(watched: Watched, count: int, started_s: float, before_s: float) -> Drained:
     seconds = time.perf_counter() - started_s
     after_s = watched.cpu_s()
     return Drained(

@@ -84,11 +84,8 @@ def rotated(names: list[str], turn: int) -> list[str]:
 
 
 def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Give the results of *before* with those of *now* in their place."""
-    return {
-        part: value | now.get(part, {}) if isinstance(value, dict) else now.get(part, value)
-        for part, value in (now | before).items()
-    }
+    """Give the results of *before* with those of *now* in their place, workload by workload."""
+    return before | now | {"workloads": before.get("workloads", {}) | now.get("workloads", {})}
 
 
 def _median(values: list[float], digits: int) -> float | None:

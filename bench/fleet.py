@@ -7,6 +7,7 @@ same whoever writes it, and no contender has to derive an id.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -82,6 +83,7 @@ class Fleet:
         )
 
 
+@lru_cache
 def fleet(topics: int, sensors_a_topic: int) -> Fleet:
     """Give *topics* topics of *sensors_a_topic* sensors: five types a greenhouse, or one of temperatures."""
     kinds = KINDS if topics > 1 else KINDS[:1]

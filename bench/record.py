@@ -30,6 +30,9 @@ def read() -> dict[str, Any]:
 
 
 def keep(now: Mapping[str, Any]) -> None:
-    """Put the parts and workloads of *now* in place of those kept."""
+    """Put the parts and workloads of *now* in place of those kept; all go where the target is another."""
+    before = read()
+    if before.get("target") != now["target"]:
+        before = {}
     LATEST.parent.mkdir(exist_ok=True)
-    LATEST.write_text(json.dumps(merged(read(), dict(now)), indent=2, ensure_ascii=False) + "\n")
+    LATEST.write_text(json.dumps(merged(before, dict(now)), indent=2, ensure_ascii=False) + "\n")

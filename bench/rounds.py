@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 
 def names_for(workload: Workload) -> list[str]:
-    """Give who takes part: mq-bridge only where one topic and one place make its columns' defaults right."""
-    fair = workload.topics == 1 and workload.shape != "map"
+    """Give who takes part: mq-bridge makes one row of a message, and knows one place and type, its columns'.
+
+    It resolves no names; and what splits a message in it, `unpack`, reads its own envelopes, no JSON array.
+    """
+    fair = workload.topics == 1 and workload.shape == "reading"
     return [name for name in (*CONTENDERS, *LIMITS) if fair or name != "mq_bridge"]
 
 

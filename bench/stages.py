@@ -92,8 +92,9 @@ class _Bench:
         return work()
 
 
-def measure(workload: Workload, count: int) -> list[Cost]:
-    """Time every step over *count* messages of *workload*."""
+def measure(workload: Workload, count: int | None = None) -> list[Cost]:
+    """Time every step over *count* messages of *workload*, or as many as make a batch."""
+    count = count or _MESSAGES // workload.rows_a_message
     settings = Settings()
     now_us = time.time_ns() // 1000
     blob, rows = _bytes_of(workload, count, now_us)
@@ -225,10 +226,9 @@ def main() -> None:
         if name not in BY_NAME:
             parser.error(f"no workload is called {name!r}: {', '.join(BY_NAME)}")
         workload = BY_NAME[name]
-        count = options.messages or _MESSAGES // workload.rows_a_message
-        costs = measure(workload, count)
+        costs = measure(workload, options.messages)
         figures[name] = as_json(costs)
-        print(f"{count:,} messages: {workload.says}")
+        print(workload.says)
         for cost in [*costs, whole(costs)]:
             print(f"  {cost.step:20}{cost.us_a_message:8.2f} us a message{cost.us_a_row:8.3f} us a row")
     if options.json is not None:

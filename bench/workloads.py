@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_US: Final = 10_000
 """Between two readings: one hundred sensors, one reading a second each."""
 _DAY_US: Final = 86_400_000_000
-_NEAR, _FAR = 10, 7_000
+_NEAR, _FAR = 10, 6_990
 """How long ago a reading was first sent that comes again: in the batch being filled, or long committed."""
 
 
