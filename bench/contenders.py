@@ -40,6 +40,10 @@ _PAHO_SHARE: Final = 5
 """The loop drains a fifth of its backlog: at a twentieth of the speed it would be most of a round."""
 
 
+class StuckError(Exception):
+    """A contender ended, or took too long, before it had drained its backlog."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a contender is given."""
@@ -90,11 +94,11 @@ class Watched:
         return time.perf_counter()
 
     def alive(self, deadline: float) -> None:
-        """End the run, with what it said, when the process is gone or its time is over."""
+        """Raise StuckError, with what it said, when the process is gone or its time is over."""
         if self.process.poll() is not None or time.monotonic() > deadline:
             what = self.name
             said = self.log.read_text(errors="replace")[-2000:]
-            raise SystemExit(f"{what} did not drain its backlog:\n{said}")
+            raise StuckError(f"{what} did not drain its backlog:\n{said}")
 
 
 @contextlib.contextmanager

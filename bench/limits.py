@@ -50,12 +50,15 @@ async def raw_copy(job: Job, packed: list[bytes]) -> Drained:
     return Drained(len(job.backlog), time.perf_counter() - started_s)
 
 
-def drain(url: str, client_id: str, count: int) -> float:
-    """Read and acknowledge *count* PUBLISHes; give the seconds from CONNECT to the last."""
+def drain(url: str, client_id: str, count: int, patience_s: float = 120.0) -> float:
+    """Read and acknowledge *count* PUBLISHes; give the seconds from CONNECT to the last.
+
+    Raises TimeoutError when nothing comes for *patience_s*.
+    """
     parts = urlsplit(url)
     parser = PacketParser(mqtt5=False)
     started_s = time.perf_counter()
-    with socket.create_connection((parts.hostname or "", parts.port or 1883)) as stream:
+    with socket.create_connection((parts.hostname or "", parts.port or 1883), patience_s) as stream:
         stream.sendall(connect(client_id, clean=False))
         drained = 0
         while drained < count:

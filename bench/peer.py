@@ -20,9 +20,9 @@ from bench.backlog import FILTERS
 from bench.workloads import BY_NAME, Workload
 
 _BATCH: Final = 8_192
-_QUEUE: Final = 65_536
-"""Messages: as many as a broker may send ahead. With fewer it does not start behind a longer backlog: it
-takes none from its queue before the SUBACK, and that comes behind them."""
+_QUEUE: Final = 1_048_576
+"""Messages: more than any backlog. With fewer it does not start behind a longer one (QoS 0, MQTT 3.1.1) or
+behind 65 535 (MQTT 5): it takes none from its queue before the SUBACK, and that comes behind them."""
 _INSERT: Final = """
 insert into iot.sensor_readings (time, value, sensor_id)
 values (${payload:timestamp}, ${payload:value}, ${payload:sensor_id})

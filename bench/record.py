@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.figures import merged
+from bench.workloads import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,4 +36,6 @@ def keep(now: Mapping[str, Any]) -> None:
     if before.get("target") != now["target"]:
         before = {}
     LATEST.parent.mkdir(exist_ok=True)
-    LATEST.write_text(json.dumps(merged(before, dict(now)), indent=2, ensure_ascii=False) + "\n")
+    kept = merged(before, dict(now))
+    kept["workloads"] = {name: kept["workloads"][name] for name in BY_NAME if name in kept["workloads"]}
+    LATEST.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import contenders, limits
 from bench.backlog import FILTERS, Backlog, end_session, keep_session, publish_all
-from bench.contenders import Drained, Job
-from bench.figures import CONTENDERS, LIMITS, Figures, rotated, summary
+from bench.contenders import Drained, Job, StuckError
+from bench.figures import CONTENDERS, LIMITS, WORKER, Figures, rotated, summary
 from bench.late import fill_day
 from bench.servers import broker
 from ingest.write.copy import pack
@@ -41,17 +41,24 @@ async def measure(
     await target.register(workload.fleet())
     with broker(workload.window) as running:
         for turn in range(rounds):
-            sessions = {name: f"bench-{turn}-{name}" for name in names if name != "raw_copy"}
+            sessions = {name: f"bench-{turn}-{name}" for name in figures if name != "raw_copy"}
             for client_id in sessions.values():
                 keep_session(running.url, client_id, FILTERS[workload.shape])
             await asyncio.to_thread(publish_all, running.url, packets, count, workload.qos)
-            for name in rotated(names, turn):
+            for name in rotated([*figures], turn):
                 await target.clear()
                 if workload.compressed:
                     await fill_day(target, workload, backlog.published_us)
                 before = await target.stored()
                 job = Job(running.url, sessions.get(name, ""), target, backlog)
-                drained = await _run(name, job, packed)
+                try:
+                    drained = await _run(name, job, packed)
+                except StuckError as error:
+                    if name == WORKER:
+                        raise
+                    tell(f"{workload.name}, round {turn + 1}: {name} takes no further part: {error}")
+                    del figures[name]
+                    continue
                 expected = (0, 0) if name == "socket_drain" else backlog.expected(drained.messages)
                 stored = await target.stored()
                 gained = stored[0] - before[0], stored[1] - before[1]

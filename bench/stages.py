@@ -13,7 +13,7 @@ which are the difference to what `make bench` measures of the whole process.
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -124,7 +124,7 @@ def measure(workload: Workload, count: int | None = None) -> list[Cost]:
     batches = bench.timed("take in", take_in)
     _check(batches, count, rows)
     packed = bench.timed("pack", lambda: [pack(batch.rows) for batch in batches])
-    bench.timed("COPY stream", lambda: asyncio.run(_stream(packed)))
+    bench.timed("COPY stream", lambda: _stream(packed))
     bench.timed("late hours", lambda: [late_hours(batch.rows, now_us) for batch in batches])
     bench.timed("book", lambda: [book(batch) for batch in batches])
     entries = bench.timed("entries", lambda: [[*map(entry_of, batch.deliveries)] for batch in batches])
@@ -190,10 +190,14 @@ def _check(batches: list[Batch], count: int, rows: int) -> None:
         raise SystemExit(f"{taken} messages and rows were taken in, {count} and {rows} sent")
 
 
-async def _stream(packed: list[list[bytes]]) -> None:
+def _stream(packed: list[list[bytes]]) -> None:
+    """Make the chunks that asyncpg would take; it never waits for anything, so it needs no event loop."""
     for rows in packed:
-        async for _ in stream(rows):
-            pass
+        chunks = stream(rows)
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                with contextlib.suppress(StopIteration):
+                    chunks.__anext__().__await__().send(None)
 
 
 def _survey(catalog: Catalog, batches: list[Batch], now_us: int) -> None:

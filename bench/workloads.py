@@ -80,7 +80,15 @@ WORKLOADS: Final = (
     Workload("single_qos1", "single readings, QoS 1, MQTT 5", "reading", 200_000),
     Workload("single_qos1_v311", "single readings, QoS 1, MQTT 3.1.1", "reading", 200_000, protocol="3.1.1"),
     Workload("single_qos0", "single readings, QoS 0", "reading", 200_000, qos=0),
-    Workload("single_window20", "single readings, QoS 1, broker window 20", "reading", 50_000, window=20),
+    # MQTT 3.1.1: with 5 it is the client's Receive Maximum that counts, whatever the broker's window.
+    Workload(
+        "single_window20",
+        "single readings, QoS 1, MQTT 3.1.1, broker window 20",
+        "reading",
+        50_000,
+        protocol="3.1.1",
+        window=20,
+    ),
     Workload(
         "single_duplicates",
         "single readings, QoS 1, 5 % of them sent twice",
