@@ -55,8 +55,9 @@ lint: ## ruff, mypy, the import contracts, a look for secrets, an audit of the l
 	@$(VENV)/bin/python requirements/lint_security.py secrets
 	@$(VENV)/bin/python requirements/lint_security.py audit
 
-bench: ## the worker against its limits and the usual loop, in one run (ARGS=--quick)
+bench: ## the worker against its peers and its limits, in one run (ARGS=--quick)
 	@sh requirements/set-up.sh dev
+	@sh requirements/set-up.sh bench
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m bench $(ARGS)
 

@@ -1,57 +1,79 @@
-"""Two clients to compare the worker with; each runs as a process and drains one session's backlog.
+"""The loop that most people write, as a contender: a paho thread, json, batched executemany.
 
-    python -m bench.drain socket URL CLIENT COUNT        the limit: read, count, acknowledge in blobs
-    python -m bench.drain paho URL CLIENT COUNT DSN      the usual loop: paho, json, batched executemany
+    python -m bench.drain URL CLIENT DSN WORKLOAD COUNT
 
-Prints the seconds from CONNECT to the last PUBACK.
+Acknowledges after the commit. It does less than the worker: the ids come ready-made from a dictionary or the
+payload, and nothing is judged, booked or kept of what is wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 import asyncpg
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from ingest.receive.packets import PacketParser, answer_blob, answers_to
+from bench.fleet import TENANT
+from bench.workloads import BY_NAME
 
-_INSERT = """
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.workloads import Workload
+
+_Row = tuple[datetime, float, UUID, UUID, UUID, int, int]
+_INSERT: Final = """
 insert into iot.sensor_readings (time, value, greenhouse_id, tenant_id, sensor_id, sensor_type_id, unit_id)
-values ($1, $2, $3, $4, $5, 1, 1)
+values ($1, $2, $3, $4, $5, $6, $7)
 on conflict do nothing
 """
-_BATCH = 1000
+_BATCH: Final = 1000
 
 
-def drain_socket(url: str, client_id: str, count: int) -> float:
-    """Read *count* PUBLISHes from a socket and acknowledge them; decode nothing."""
-    parts = urlsplit(url)
-    name = client_id.encode()
-    header = b"\x00\x04MQTT\x04\x00\x00\x3c" + len(name).to_bytes(2, "big") + name  # 3.1.1, session kept
-    parser = PacketParser(mqtt5=False)
-    started = time.perf_counter()
-    with socket.create_connection((parts.hostname or "", parts.port or 1883)) as stream:
-        stream.sendall(bytes([0x10, len(header)]) + header)
-        drained = 0
-        while drained < count:
-            deliveries, _ = parser.feed(stream.recv(262_144))
-            if deliveries:
-                stream.sendall(answer_blob(answers_to(deliveries)))
-                drained += len(deliveries)
-        return time.perf_counter() - started
+def reader(workload: Workload) -> Callable[[paho.MQTTMessage], Iterator[_Row]]:
+    """Give what turns a message of *workload* into rows."""
+    channels = workload.fleet().channels
+    by_id = {str(each.sensor_id): each for each in channels}
+    by_label = {each.label: each for each in channels}
+    received = [datetime.now(UTC)]
+
+    def read(message: paho.MQTTMessage) -> Iterator[_Row]:
+        payload = json.loads(message.payload)
+        if workload.shape == "map":
+            received[0] = max(datetime.now(UTC), received[0] + timedelta(microseconds=1))
+            found = [(by_label[label], received[0], value) for label, value in payload.items()]
+        else:
+            readings = payload if isinstance(payload, list) else [payload]
+            found = [
+                (by_id[each["sensor_id"]], datetime.fromisoformat(each["timestamp"]), each["value"])
+                for each in readings
+            ]
+        for channel, moment, value in found:
+            kind, sensor_id = channel.kind, channel.sensor_id
+            yield (
+                moment,
+                value,
+                channel.greenhouse_id,
+                TENANT.tenant_id,
+                sensor_id,
+                kind.type_id,
+                kind.unit_id,
+            )
+
+    return read
 
 
-async def drain_paho(url: str, client_id: str, count: int, dsn: str) -> float:
-    """Do what most scripts do: a paho thread, json, executemany, acknowledge after the commit."""
+async def drain(url: str, client_id: str, dsn: str, workload: Workload, count: int) -> None:
+    """Drain *count* messages of the session of *client_id*."""
     parts = urlsplit(url)
     queue: SimpleQueue[paho.MQTTMessage] = SimpleQueue()
     client = paho.Client(
@@ -59,35 +81,26 @@ async def drain_paho(url: str, client_id: str, count: int, dsn: str) -> float:
     )
     client.on_message = lambda _client, _data, message: queue.put(message)
     connection = await asyncpg.connect(dsn)
-    greenhouse = tenant = UUID(int=1)
-    started = time.perf_counter()
+    await connection.execute("set timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+    read = reader(workload)
+    print("starting", flush=True)
     client.connect(parts.hostname or "", parts.port or 1883)
     client.loop_start()
     drained = 0
     while drained < count:
         messages = [await asyncio.to_thread(queue.get)]
-        while len(messages) < _BATCH and not queue.empty():
+        while (
+            len(messages) < min(_BATCH // workload.rows_a_message or 1, count - drained) and not queue.empty()
+        ):
             messages.append(queue.get())
-        rows = []
-        for message in messages:
-            reading = json.loads(message.payload)
-            moment = datetime.fromisoformat(reading["timestamp"])
-            sensor_id = uuid5(NAMESPACE_URL, reading["sensor_id"])
-            rows.append((moment, reading["value"], greenhouse, tenant, sensor_id))
-        await connection.executemany(_INSERT, rows)
+        await connection.executemany(_INSERT, [row for message in messages for row in read(message)])
         for message in messages:
             client.ack(message.mid, message.qos)
         drained += len(messages)
-    seconds = time.perf_counter() - started
-    client.disconnect()
-    client.loop_stop()
-    await connection.close()
-    return seconds
+    print("drained", flush=True)
+    time.sleep(3600)  # it is looked at, and then ended
 
 
 if __name__ == "__main__":
-    kind, broker, session, messages = sys.argv[1:5]
-    if kind == "socket":
-        print(drain_socket(broker, session, int(messages)))
-    else:
-        print(asyncio.run(drain_paho(broker, session, int(messages), sys.argv[5])))
+    broker, session, database, name, wanted = sys.argv[1:]
+    asyncio.run(drain(broker, session, database, BY_NAME[name], int(wanted)))

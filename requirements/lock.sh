@@ -2,7 +2,8 @@
 # Resolves pyproject.toml anew and writes the hash-pinned locks beside this file:
 #   build.txt     what builds the package           runtime.txt   what production runs
 #   embedded.txt  runtime + the extra `embedded`    dev.txt       embedded + the group `dev`
-# One lock serves Python 3.11 and later on every platform (markers, hashes of all wheels), and the four
+#   bench.txt     the group `bench` alone, for on top of dev
+# One lock serves Python 3.11 and later on every platform (markers, hashes of all wheels), and the five
 # agree on every version, so that one environment can take any of them on top of another.
 # Run by `make lock`, never by `make demo` or `make test`. UPGRADE=1 takes newer versions than are locked.
 set -eu
@@ -38,6 +39,7 @@ compile dev pyproject.toml --extra embedded --group dev
 compile build "$work/build.in" --constraint "$work/dev.txt"
 compile embedded pyproject.toml --extra embedded --constraint "$work/dev.txt"
 compile runtime pyproject.toml --constraint "$work/dev.txt"
-for name in build runtime embedded dev; do
+compile bench --group bench --constraint "$work/dev.txt"
+for name in build runtime embedded dev bench; do
     mv "$work/$name.txt" "requirements/$name.txt"
 done

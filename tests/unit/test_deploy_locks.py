@@ -21,6 +21,7 @@ WANTED = {
     "runtime": RUNTIME,
     "embedded": EMBEDDED,
     "dev": [*EMBEDDED, *PROJECT["dependency-groups"]["dev"]],
+    "bench": PROJECT["dependency-groups"]["bench"],
 }
 
 
@@ -65,3 +66,5 @@ def test_the_locks_agree_so_that_one_environment_takes_them_all() -> None:
     everything = locked("dev")
     assert locked("runtime").items() <= locked("embedded").items() <= everything.items()
     assert not locked("build").keys() & everything.keys()
+    bench = locked("bench")
+    assert {name: everything[name] for name in bench.keys() & everything.keys()}.items() <= bench.items()

@@ -1,0 +1,127 @@
+"""Puts the figures of bench/results/latest.json between the markers of docs/speed.md, and draws its picture.
+
+    python -m bench.document
+
+What stands between `<!-- bench: NAME -->` and `<!-- bench: end -->` is written by this; the rest by hand. A
+test sees to it that the docs say what the results say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bench import record
+from bench.figures import LIMITS, WORKER
+from bench.plot import draw
+from bench.targets import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+PAGE: Final = DOCS / "speed.md"
+PICTURE: Final = DOCS / "speed.svg"
+_PART: Final = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
+_MET: Final = {True: "met", False: "**missed**", None: "not measured"}
+
+
+def written(page: str, kept: dict[str, Any]) -> str:
+    """Give *page* with the tables of *kept* between its markers. Pure; KeyError for an unknown marker."""
+
+    def part(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        return f"{begin}\n" + "\n".join(_PARTS[name](kept)) + f"\n\n{end}"
+
+    return _PART.sub(part, page)
+
+
+def _run(kept: dict[str, Any]) -> Iterator[str]:
+    yield f"Measured on {kept['machine']}, shared with broker and database; {kept['target']}."
+
+
+def _targets(kept: dict[str, Any]) -> Iterator[str]:
+    yield "| target | wanted | measured | |"
+    yield "|---|---:|---:|---|"
+    for each in judge(kept):
+        yield f"| {each.says} | {each.wanted} | {each.measured} | {_MET[each.met]} |"
+
+
+def _workloads(kept: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "| workload | rows/s | of mq-bridge | of the paho loop | of the lower limit | of raw COPY "
+        "| µs CPU a message | MiB | exact |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    for name, each in kept["workloads"].items():
+        cells = [
+            f"{each['rows_per_s'][WORKER]:,}",
+            *(
+                f"{each[key]:.2f}" if key in each else ""
+                for key in (
+                    "ratio_to_mq_bridge",
+                    "ratio_to_paho_executemany",
+                    "ratio_to_limit",
+                    "ratio_to_raw_copy",
+                )
+            ),
+            f"{each['cpu_us_per_message']:.1f}",
+            f"{each['rss_mb']:.0f}",
+            "yes" if each["exact"] else "**NO**",
+        ]
+        yield f"| `{name}`: {each['says']} | {' | '.join(cells)} |"
+
+
+def _contenders(kept: dict[str, Any]) -> Iterator[str]:
+    yield "| workload | contender | rows/s | µs CPU a message | MiB | exact |"
+    yield "|---|---|---:|---:|---:|---|"
+    for name, each in kept["workloads"].items():
+        for contender, rate in each["rows_per_s"].items():
+            spent = each if contender == WORKER else each["peers"].get(contender, {})
+            cpu_us, rss_mb = spent.get("cpu_us_per_message"), spent.get("rss_mb")
+            cells = [
+                f"{rate:,}",
+                "" if cpu_us is None else f"{cpu_us:.1f}",
+                "" if rss_mb is None else f"{rss_mb:.0f}",
+                "**no**" if contender in each["inexact"] else "limit" if contender in LIMITS else "yes",
+            ]
+            yield f"| `{name}` | {contender} | {' | '.join(cells)} |"
+
+
+def _latency(kept: dict[str, Any]) -> Iterator[str]:
+    yield "| messages a second | p50 | p99 | p99.9 | of so many |"
+    yield "|---:|---:|---:|---:|---:|"
+    for rate, each in kept["latency_ms"].items():
+        spent = " | ".join(f"{each[name]:.1f} ms" for name in ("p50_ms", "p99_ms", "p99_9_ms"))
+        yield f"| {int(rate):,} | {spent} | {each['messages']:,} |"
+
+
+def _stages(kept: dict[str, Any]) -> Iterator[str]:
+    names = list(kept["stages_us"])
+    yield f"| step | {' | '.join(f'`{name}`' for name in names)} |"
+    yield f"|---|{'---:|' * len(names)}"
+    for step in kept["stages_us"][names[0]]:
+        spent = " | ".join(f"{kept['stages_us'][name][step]:.2f}" for name in names)
+        yield f"| {step} | {spent} |"
+
+
+_PARTS: Final = {
+    "run": _run,
+    "targets": _targets,
+    "workloads": _workloads,
+    "contenders": _contenders,
+    "latency": _latency,
+    "stages": _stages,
+}
+
+
+def main() -> None:
+    """Write page and picture."""
+    kept = record.read()
+    PAGE.write_text(written(PAGE.read_text(), kept))
+    PICTURE.write_text(draw(kept["workloads"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What each step of the hot path costs the worker: CPU time in µs a message, each step by itself.
+
+    python -m bench.stages                               single readings, QoS 1, MQTT 5
+    python -m bench.stages flat_maps batches             other workloads, by name
+    python -m bench.stages --json FILE --messages 20000
+
+The steps are the worker's own functions on a workload's own bytes, one after the other as `Committer` and
+`Writer` call them, in batches as large as they get when the worker is behind; no broker, no database. Best of
+seven, garbage collection as the worker has it. Not in it: system calls, paho, asyncpg and the event loop,
+which are the difference to what `make bench` measures of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from bench.fleet import label_rules
+from bench.wire import packet_id, publish
+from bench.workloads import BY_NAME, messages
+from ingest.decode import IGNORED, Decoder, Routes
+from ingest.intake import Intake
+from ingest.quality import Directory, Limits, Survey
+from ingest.receive import AckLedger, answers_to, entry_of
+from ingest.receive.packets import PacketParser, answer_blob
+from ingest.receive.transport import READ_BYTES
+from ingest.resolve import Resolver
+from ingest.settings import Settings
+from ingest.write import journal
+from ingest.write.copy import pack, stream
+from ingest.write.late import LATE_AFTER_US, late_hours
+from ingest.write.ledger import book
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.workloads import Workload
+    from ingest.model import Delivery
+    from ingest.resolve import Catalog
+    from ingest.write import Batch
+
+T = TypeVar("T")
+
+_TURN: Final = 2_500
+"""Deliveries taken in at a time, about what the transport reads in one turn of the event loop."""
+_MESSAGES: Final = 20_000
+"""Of single readings, one batch; the worker holds twice as many at most."""
+_TIMES: Final = 7
+_PATH: Final = (
+    "parse",
+    "take in",
+    "entries",
+    "pack",
+    "COPY stream",
+    "late hours",
+    "book",
+    "ledger and journal",
+    "PUBACK blob",
+    "survey",
+)
+"""The steps that a message goes through; the others are parts of `take in`."""
+
+
+class Cost(NamedTuple):
+    """What one step costs."""
+
+    step: str
+    us_a_message: float
+    us_a_row: float
+
+
+@dataclass(slots=True)
+class _Bench:
+    """Times steps over the same messages."""
+
+    count: int
+    rows: int
+    costs: list[Cost] = field(default_factory=list)
+
+    def timed(self, step: str, work: Callable[[], T]) -> T:
+        best_s = float("inf")
+        for _ in range(_TIMES):
+            started_s = time.process_time()
+            work()
+            best_s = min(best_s, time.process_time() - started_s)
+        self.costs.append(Cost(step, best_s / self.count * 1e6, best_s / self.rows * 1e6))
+        return work()
+
+
+def measure(workload: Workload, count: int | None = None) -> list[Cost]:
+    """Time every step over *count* messages of *workload*, or as many as make a batch."""
+    count = count or _MESSAGES // workload.rows_a_message
+    settings = Settings()
+    now_us = time.time_ns() // 1000
+    blob, rows = _bytes_of(workload, count, now_us)
+    bench = _Bench(count, rows)
+    catalog = workload.fleet().catalog()
+    decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
+    resolver = Resolver(catalog, label_rules(), out_of_range=settings.resolve.out_of_range)
+
+    deliveries = bench.timed("parse", lambda: _parse(blob, mqtt5=workload.protocol == "5"))
+    # Nothing is kept, as in the worker: what stays alive is what the garbage collector walks.
+    bench.timed(
+        "  decode", lambda: _each(lambda it: decoder.decode(it.topic, it.payload, now_us), deliveries)
+    )
+    decoded = [decoder.decode(each.topic, each.payload, now_us) for each in deliveries]
+    ours = [each for each in decoded if each is not IGNORED]
+    bench.timed("  resolve", lambda: _each(resolver.resolve, ours))
+
+    def take_in() -> list[Batch]:
+        intake = Intake(decoder, resolver, ignore_retained=True, max_batch_rows=settings.write.max_batch_rows)
+        for start in range(0, count, _TURN):
+            intake.take_in(deliveries[start : start + _TURN], now_us)
+        batches = []
+        while (batch := intake.next_batch()) is not None:
+            batches.append(batch)
+        return batches
+
+    batches = bench.timed("take in", take_in)
+    _check(batches, count, rows)
+    packed = bench.timed("pack", lambda: [pack(batch.rows) for batch in batches])
+    bench.timed("COPY stream", lambda: _stream(packed))
+    bench.timed("late hours", lambda: [late_hours(batch.rows, now_us) for batch in batches])
+    bench.timed("book", lambda: [book(batch) for batch in batches])
+    entries = bench.timed("entries", lambda: [[*map(entry_of, batch.deliveries)] for batch in batches])
+
+    def keep_account() -> None:
+        ledger = AckLedger()
+        for each in entries:
+            journal.pack(ledger.extended_by(each))
+            ledger.committed(each)
+            ledger.acknowledged(len(each))
+            ledger.ping_sent()
+            ledger.ping_answered()
+
+    bench.timed("ledger and journal", keep_account)
+    bench.timed("PUBACK blob", lambda: [answer_blob(answers_to(batch.deliveries)) for batch in batches])
+    bench.timed("survey", lambda: _survey(catalog, batches, now_us))
+    return bench.costs
+
+
+def whole(costs: list[Cost]) -> Cost:
+    """Add up the steps that a message goes through."""
+    path = [cost for cost in costs if cost.step in _PATH]
+    return Cost("all steps", sum(cost.us_a_message for cost in path), sum(cost.us_a_row for cost in path))
+
+
+def as_json(costs: list[Cost]) -> dict[str, float]:
+    """Give µs a message by step."""
+    return {cost.step.strip(): round(cost.us_a_message, 3) for cost in [*costs, whole(costs)]}
+
+
+def _bytes_of(workload: Workload, count: int, now_us: int) -> tuple[bytes, int]:
+    """Give what a broker would send, and the rows it makes."""
+    blob = bytearray()
+    rows = 0
+    for index, message in enumerate(messages(workload, count, now_us)):
+        blob += publish(
+            message.topic,
+            message.payload,
+            qos=workload.qos,
+            packet_id=packet_id(index),
+            mqtt5=workload.protocol == "5",
+        )
+        rows += message.rows or workload.rows_a_message  # a duplicate is found out by the database only
+    return bytes(blob), rows
+
+
+def _each(work: Callable[[T], object], values: list[T]) -> None:
+    for value in values:
+        work(value)
+
+
+def _parse(blob: bytes, *, mqtt5: bool) -> list[Delivery]:
+    parser = PacketParser(mqtt5=mqtt5)
+    deliveries = []
+    for start in range(0, len(blob), READ_BYTES):
+        deliveries += parser.feed(blob[start : start + READ_BYTES])[0]
+    return deliveries
+
+
+def _check(batches: list[Batch], count: int, rows: int) -> None:
+    taken = sum(map(len, batches)), sum(len(batch.rows) for batch in batches)
+    if taken != (count, rows):
+        raise SystemExit(f"{taken} messages and rows were taken in, {count} and {rows} sent")
+
+
+def _stream(packed: list[list[bytes]]) -> None:
+    """Make the chunks that asyncpg would take; it never waits for anything, so it needs no event loop."""
+    for rows in packed:
+        chunks = stream(rows)
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                with contextlib.suppress(StopIteration):
+                    chunks.__anext__().__await__().send(None)
+
+
+def _survey(catalog: Catalog, batches: list[Batch], now_us: int) -> None:
+    """Look for spikes and gaps in *batches*, five a second, as if each had just been committed."""
+    quality = Settings().quality
+    limits = Limits(
+        quality.spike_factor, quality.gap_factor, int(quality.min_gap_s * 1e6), flagged=False, gaps=True
+    )
+    window_us = int(quality.window_s * 1e6)
+    survey = Survey(limits, window_us=window_us, late_after_us=LATE_AFTER_US, now_us=now_us)
+    types = {each.sensor_type_id: each.name for each in catalog.sensor_types.values()}
+    units = {each.unit_id: each.symbol for each in catalog.units.values()}
+    survey.know(Directory(catalog.sensors, frozenset(catalog.greenhouses), types, units, frozenset()))
+    for number, batch in enumerate(batches):
+        survey.hears(now_us + number * 200_000, hears=True)
+        survey.rows(batch.rows, now_us + number * 200_000)
+
+
+def main() -> None:
+    """Print one table a workload."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.stages", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(BY_NAME))
+    parser.add_argument("--messages", type=int, help="messages (as many as make 20 000 rows)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    options = parser.parse_args()
+    figures = {}
+    for name in options.workloads or ["single_qos1"]:
+        if name not in BY_NAME:
+            parser.error(f"no workload is called {name!r}: {', '.join(BY_NAME)}")
+        workload = BY_NAME[name]
+        costs = measure(workload, options.messages)
+        figures[name] = as_json(costs)
+        print(workload.says)
+        for cost in [*costs, whole(costs)]:
+            print(f"  {cost.step:20}{cost.us_a_message:8.2f} us a message{cost.us_a_row:8.3f} us a row")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
