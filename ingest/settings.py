@@ -49,7 +49,7 @@ class BrokerSettings(_Table):
     key_file: Path | None = None
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     session_expiry_s: int = Field(default=604_800, ge=60, le=0xFFFFFFFF)
-    receive_maximum: int = Field(default=20_000, ge=1, le=65_535)
+    receive_maximum: int = Field(default=20_000, ge=1, le=60_000)
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     reconnect_min_s: float = Field(default=0.5, gt=0, le=3600)
     reconnect_max_s: float = Field(default=30.0, gt=0, le=3600)
