@@ -146,13 +146,23 @@ def _array(
 ) -> Decoded:
     readings: list[Reading] = []
     rejections: list[Rejection] = []
-    for position, item in enumerate(items):
-        outcome = _read(item, f"[{position}]", scope.sensor_type, time_us, time_range_us)
+    for place, item in zip(_places(len(items)), items, strict=False):
+        outcome = _read(item, place, scope.sensor_type, time_us, time_range_us)
         if isinstance(outcome, Reading):
             readings.append(outcome)
         elif outcome is not None:
             rejections.append(outcome)
     return Decoded(scope, readings, rejections, len(items) - len(readings) - len(rejections))
+
+
+_known_places: list[str] = []
+
+
+def _places(count: int) -> list[str]:
+    """Give the names of *count* places in an array or more: each is made once."""
+    if len(_known_places) < count:
+        _known_places.extend(f"[{position}]" for position in range(len(_known_places), count))
+    return _known_places
 
 
 def _alone(scope: Scope, outcome: Reading | Rejection | None) -> Decoded:
