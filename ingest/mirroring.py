@@ -14,7 +14,7 @@ from ingest.errors import DatabaseFault
 from ingest.write import Mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from uuid import UUID
 
     from ingest.resolve import Catalog
@@ -62,6 +62,7 @@ class Mirroring:
             units = {unit_id: unit.symbol for unit_id, unit in catalog.units.items()}
             types = {type_id: each.name for type_id, each in catalog.sensor_types.items()}
             await self._writer.mirror(Mirrored(units, types))
+        changed: Collection[UUID]
         if before is None:
             changed = [roster.greenhouse_id for roster in catalog.rosters.values()]
             await self._writer.mirror(Mirrored({}, {}, all_greenhouses=changed))

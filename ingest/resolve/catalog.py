@@ -50,6 +50,10 @@ class Catalog:
     tenants_by_prefix: Mapping[str, Tenant]
     greenhouses_by_code: Mapping[str, tuple[Greenhouse, ...]]
     greenhouses_by_tenant: Mapping[UUID, tuple[Greenhouse, ...]]
+    former_version: str | None = None
+    """Of the one it was drafted from."""
+    new_rosters: Collection[UUID] = ()
+    """The greenhouses whose sensors are others than there."""
 
     @staticmethod
     def build(
@@ -154,8 +158,13 @@ class Catalog:
             and self.greenhouses is before.greenhouses
         )
 
-    def rosters_changed_since(self, before: Catalog) -> list[UUID]:
-        """Give the greenhouses whose sensors are not those of *before*, an earlier one: 1 ms for 10 000."""
+    def rosters_changed_since(self, before: Catalog) -> Collection[UUID]:
+        """Give the greenhouses whose sensors are not those of *before*, an earlier one.
+
+        At once for the one before, else in some ms for 10 000 greenhouses.
+        """
+        if self.former_version == before.version:
+            return self.new_rosters
         own, former = self.rosters, before.rosters
         changed = [key for key, roster in own.items() if former.get(key) is not roster]
         changed += [key for key in former if key not in own]
@@ -205,6 +214,7 @@ class Draft:
         self._own_shards: set[int] = set()
         self._sensor_count = before.sensor_count
         self._digest = before.digest
+        self._new_rosters: set[UUID] = set()
         self._replaced: dict[UUID, Greenhouse | None] = {}
 
     @property
@@ -235,6 +245,7 @@ class Draft:
         former = self._rosters.get(key)
         if packed == (b"" if former is None else former.packed):
             return False
+        self._new_rosters.add(greenhouse_id)
         ids: Collection[int] = ()
         if packed:
             roster = self._rosters[key] = Roster(greenhouse_id, packed)
@@ -290,6 +301,8 @@ class Draft:
             },
             greenhouses_by_code=by_code,
             greenhouses_by_tenant=by_tenant,
+            former_version=before.version,
+            new_rosters=self._new_rosters,
         )
 
     def _replace(self, greenhouse_id: UUID, former: Greenhouse | None, greenhouse: Greenhouse | None) -> None:

@@ -19,7 +19,7 @@ from ingest.resolve.rows import Greenhouse, SensorType, Tenant, Unit
 from ingest.resolve.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import asyncpg
 
@@ -105,6 +105,9 @@ class Reader:
         """Begin with the first page."""
         self._rows: Sequence[Sequence[asyncpg.Record]] = ()
         self._page_after: UUID | None = None
+        self._sorted_of: Mapping[UUID, Greenhouse] = {}
+        self._sorted: Sequence[int] = ()
+        """The ids of the greenhouses there, as numbers."""
 
     async def read(
         self, connection: asyncpg.Connection[asyncpg.Record], before: Catalog, wanted: Wanted
@@ -116,7 +119,12 @@ class Reader:
         connection, and with it the transaction.
         """
         draft = Draft(before)
-        known = sorted([each.int for each in draft.greenhouses]) if wanted.page or wanted.everything else []
+        if before.greenhouses is not self._sorted_of:
+            self._sorted_of, self._sorted = (
+                before.greenhouses,
+                sorted([each.int for each in before.greenhouses]),
+            )
+        known = self._sorted
         after = None if wanted.everything else self._page_after
         await connection.execute(BEGIN_SQL)
         rows = [await connection.fetch(sql) for sql in (*VOCABULARY_SQL, TENANTS_SQL)]

@@ -77,13 +77,6 @@ class _Topic:
         self.refused: dict[Names, _Refusal] = {}
         self.slots: dict[tuple[object, ...], int] = {}
 
-    def is_touched(self, greenhouses: set[int], tenants: set[UUID]) -> bool:
-        """Tell whether it may be about a sensor of *greenhouses*; *tenants* are theirs."""
-        greenhouse = self.place.greenhouse
-        return (
-            self.tenant_id in tenants if greenhouse is None else greenhouse.greenhouse_id.int in greenhouses
-        )
-
 
 class Resolver:
     """Resolves messages against one catalog. Not thread-safe; one to a worker."""
@@ -97,37 +90,44 @@ class Resolver:
         self._gateways: dict[str, Gateway] = {}
         """By name; as many as the catalog has places, however many topics come."""
         self._cached = 0
+        self._placed: dict[UUID, list[Scope]] = {}
+        """The topics of each greenhouse; of each tenant those that name no greenhouse."""
         self._unclaimed: dict[UUID, list[Scope]] = {}
         """By sensor: the topics that name it, of those that are registered nowhere."""
+        self._refusing: set[Scope] = set()
+        """The topics of which names were refused."""
 
     def follow(self, catalog: Catalog) -> None:
         """Go on with a newer *catalog*; where only sensors changed, remember what it left true.
 
-        Forgotten are then the topics of the greenhouses and tenants of those sensors, and what was refused:
-        3 ms with 10 000 topics. To resolve 100 000 names again would take seconds of the hot path.
+        Forgotten are then the topics of the greenhouses and tenants of those sensors, and what was refused.
+        To resolve all of 100 000 names again would take seconds of the hot path.
         """
         before, self.catalog = self.catalog, catalog
         if not catalog.has_the_places_of(before):
-            self._topics, self._gateways, self._unclaimed = {}, {}, {}
-            self._cached = 0
+            self._forget_all()
             return
-        greenhouses = catalog.rosters_changed_since(before)
-        changed = {each.int for each in greenhouses}
-        tenants = {catalog.greenhouses[each].tenant_id for each in greenhouses if each in catalog.greenhouses}
-        stale = [scope for scope, topic in self._topics.items() if topic.is_touched(changed, tenants)]
+        stale: list[Scope] = []
+        for greenhouse_id in catalog.rosters_changed_since(before):
+            greenhouse = catalog.greenhouses.get(greenhouse_id)
+            stale += self._placed.pop(greenhouse_id, ())
+            stale += () if greenhouse is None else self._placed.pop(greenhouse.tenant_id, ())
         sensors = catalog.sensors
         for sensor_id in [
             each for each in self._unclaimed if each in sensors
-        ]:  # by another greenhouse, it may be
+        ]:  # of another greenhouse, maybe
             stale += self._unclaimed.pop(sensor_id)
         for scope in stale:
             topic = self._topics.pop(scope, None)
-            if topic is not None:
-                self._cached -= 1 + len(topic.known) + len(topic.refused)
-        for topic in self._topics.values():
-            if topic.refused:  # a sensor of another greenhouse may be nobody's by now
-                self._cached -= len(topic.refused)
-                topic.refused.clear()
+            if topic is not None:  # its own entry goes on counting: its scope may be left in the lists
+                self._cached -= len(topic.known) + len(topic.refused)
+        for scope in (
+            self._refusing & self._topics.keys()
+        ):  # a sensor of another greenhouse may be nobody's now
+            refused = self._topics[scope].refused
+            self._cached -= len(refused)
+            refused.clear()
+        self._refusing.clear()
 
     def resolve(self, decoded: Decoded) -> Resolved:  # noqa: C901 - one loop without calls, and its short cut
         """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
@@ -203,7 +203,16 @@ class Resolver:
         topic = _Topic(place, self._gateways.setdefault(gateway.name, gateway))
         self._make_room()
         self._topics[scope] = topic
+        if topic.tenant_id is not None:
+            greenhouse = place.greenhouse
+            owner = topic.tenant_id if greenhouse is None else greenhouse.greenhouse_id
+            self._placed.setdefault(owner, []).append(scope)
         return topic
+
+    def _forget_all(self) -> None:
+        self._topics, self._gateways = {}, {}
+        self._placed, self._unclaimed, self._refusing = {}, {}, set()
+        self._cached = 0
 
     def _make_room(self, chars: int = 0) -> None:
         """Count one entry more, long ones as several; past the limit forget all of them.
@@ -214,8 +223,7 @@ class Resolver:
         weight = 1 + chars // CHARS_OF_ONE_NAME
         self._cached += weight
         if self._cached > CACHED_NAMES:
-            self._topics.clear()
-            self._unclaimed.clear()
+            self._forget_all()
             self._cached = weight
 
     def _look_up(self, scope: Scope, topic: _Topic, names: Names) -> _Known | _Refusal:
@@ -232,12 +240,14 @@ class Resolver:
             refused = _Refusal(fault.reason, fault.detail, fault.missing)
             if cacheable:
                 topic.refused[names] = refused
+                self._refusing.add(scope)
             return refused
         if cacheable:
             topic.known[names] = known
             sensor_id = known[0].sensor_id
             if sensor_id not in self.catalog.sensors:
                 self._unclaimed.setdefault(sensor_id, []).append(scope)
+                self._cached += 1
         return known
 
     def _known(self, scope: Scope, topic: _Topic, names: Names) -> _Known:
