@@ -1,8 +1,8 @@
 """The line between a worker process and its supervisor: a socket that both have open, and nothing else.
 
-The worker writes a line of JSON a second: whether it is subscribed, why it is not ready, every number of
-its metrics. The supervisor writes nothing; that its end is closed, by itself or because it is gone, asks the
-worker to leave. So no worker stays behind when its supervisor is killed.
+The worker writes a line of JSON a second, and more while it is not ready: whether it is subscribed, why it is
+not ready, every number of its metrics. The supervisor writes nothing; that its end is closed, by itself or
+because it is gone, asks the worker to leave. So no worker stays behind when its supervisor is killed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERVAL_S: Final = 1.0
+UNREADY_INTERVAL_S: Final = 0.2
+"""Of a worker that is not ready: others wait for it to be."""
 MOST_BYTES: Final = 1 << 20
 """Of one report; they are 20 KB."""
 LAST_S: Final = 1.0
@@ -52,7 +54,7 @@ class Line:
         self._writer: asyncio.StreamWriter | None = None
 
     async def serve(self, report: Callable[[], Report], on_asked: Callable[[], None]) -> None:
-        """Report once a second, while somebody hears it; *on_asked* hears that the worker is to leave."""
+        """Report again and again, while somebody hears it; *on_asked* hears that the worker is to leave."""
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
 
         def closed(listening: asyncio.Task[bytes]) -> None:
@@ -64,9 +66,10 @@ class Line:
         listening.add_done_callback(closed)
         try:
             while True:
-                self._writer.write(report().line())
+                said = report()
+                self._writer.write(said.line())
                 await self._writer.drain()
-                await asyncio.sleep(INTERVAL_S)
+                await asyncio.sleep(UNREADY_INTERVAL_S if said.reasons else INTERVAL_S)
         except OSError:
             on_asked()
         finally:

@@ -32,7 +32,7 @@ COUNT = 12_000
 def group_of(count: int, **workers: object) -> Settings:
     return {
         "broker": {"keepalive_s": 5},
-        "workers": {"count": count, "orphan_after_s": 2.0, **workers},
+        "workers": {"count": count, "orphan_after_s": 1.0, **workers},
         "write": {"retry_max_s": 0.5, "max_batch_rows": 500},
     }
 
