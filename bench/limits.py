@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from bench.contenders import Drained
 from bench.wire import connect
 from ingest.receive import answers_to
-from ingest.receive.packets import PacketParser, answer_blob
+from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser, answer_blob
 from ingest.settings import Settings
 from ingest.write.copy import copy_straight
 
@@ -62,14 +62,23 @@ def drain(url: str, client_id: str, count: int, patience_s: float = 120.0) -> fl
         stream.sendall(connect(client_id, clean=False))
         drained = 0
         while drained < count:
-            data = stream.recv(_READ_BYTES)
-            if not data:
-                raise SystemExit("the broker closed the connection")
-            deliveries, _ = parser.feed(data)
+            deliveries, _ = parser.feed(_read(stream))
             if answers := answers_to(deliveries):
                 stream.sendall(answer_blob(answers))
             drained += len(deliveries)
-        return time.perf_counter() - started_s
+        seconds = time.perf_counter() - started_s
+        # Once this is answered the broker has every acknowledgement.
+        stream.sendall(PINGREQ)
+        while PINGRESP not in parser.feed(_read(stream))[1]:
+            pass
+        return seconds
+
+
+def _read(stream: socket.socket) -> bytes:
+    data = stream.recv(_READ_BYTES)
+    if not data:
+        raise SystemExit("the broker closed the connection")
+    return data
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NAMES: Final = {"worker": "greenhouse-ingest", "mq_bridge": "mq-bridge", "paho_executemany": "paho loop"}
 _TITLE: Final = "Rows a second, as a share of the lower limit"
-_WIDTH, _LEFT, _RIGHT = 760, 250, 110
+_WIDTH, _LEFT, _RIGHT = 800, 300, 100
 _BAR, _GAP, _TOP = 13, 16, 56
 _STYLE: Final = """
     .ground { fill: #ffffff }
