@@ -60,6 +60,7 @@ async def execute(dsn: str, statement: str) -> None:
 @pytest.mark.parametrize("sqlstate", FAULTS)
 async def test_a_lost_grant_or_table_is_held_and_named(
     sqlstate: str,
+    *,
     greenhouse: Greenhouse,
     plain_dsn: str,
     working: str,

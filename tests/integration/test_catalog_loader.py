@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 WAIT_S = 10.0
 
 
-@pytest.fixture
-async def metadata_dsn(postgres_dsn: str) -> str:
-    await migrate(postgres_dsn, Database.METADATA)
-    return postgres_dsn
-
-
 class Swaps:
     """Collects the snapshots a loader hands over."""
 
