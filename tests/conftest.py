@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 import uuid
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,6 +20,8 @@ from ingest.embedded.database import EmbeddedDatabase
 from ingest.migrate import Database, migrate
 from tests.fuzzing import load_profile
 from tests.servers import PostgresCluster
+from tests.templates import Templates
+from tests.timescale import SoleDatabase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,12 +46,42 @@ def postgres_dsn(postgres_cluster: PostgresCluster) -> Iterator[str]:
     postgres_cluster.drop_database(urlsplit(dsn).path.removeprefix("/"))
 
 
+@pytest.fixture(scope="session")
+def templates(postgres_cluster: PostgresCluster) -> Templates:
+    """Migrated databases of the run's PostgreSQL, to copy."""
+    return Templates(postgres_cluster)
+
+
+@pytest.fixture
+def metadata_dsn(templates: Templates) -> Iterator[str]:
+    """A database on plain PostgreSQL with schema metadata."""
+    dsn = templates.copy(Database.METADATA)
+    yield dsn
+    templates.drop(dsn)
+
+
+@pytest.fixture
+def timeseries_dsn(templates: Templates) -> Iterator[str]:
+    """A database on plain PostgreSQL with schema iot, without what is TimescaleDB's."""
+    dsn = templates.copy(Database.TIMESERIES)
+    yield dsn
+    templates.drop(dsn)
+
+
+@pytest.fixture
+def plain_dsn(templates: Templates) -> Iterator[str]:
+    """A database with both schemas on the run's PostgreSQL, which no test may stop."""
+    dsn = templates.copy(*Database)
+    yield dsn
+    templates.drop(dsn)
+
+
 class _EmbeddedServer(threading.Thread):
     """Keeps the embedded TimescaleDB supervised by a loop that runs while no test does."""
 
     def __init__(self) -> None:
         super().__init__(name="embedded-timescale")
-        self.dsn = ""
+        self.database: EmbeddedDatabase | None = None
         self.failure: BaseException | None = None
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -65,16 +98,17 @@ class _EmbeddedServer(threading.Thread):
 
     async def _serve(self) -> None:
         async with EmbeddedDatabase() as database:
-            self.dsn = database.dsn
+            self.database = database
             self._ready.set()
             await self._stopped.wait()
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> EmbeddedDatabase:
         self.start()
         self._ready.wait()
         if self.failure is not None:
             raise self.failure
-        return self.dsn
+        assert self.database is not None
+        return self.database
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
@@ -82,42 +116,61 @@ class _EmbeddedServer(threading.Thread):
 
 
 @pytest.fixture(scope="session")
-def timescale_server() -> Iterator[str]:
+def embedded_database() -> Iterator[EmbeddedDatabase]:
+    """The embedded TimescaleDB of the run."""
+    with _EmbeddedServer() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def timescale_server(request: pytest.FixtureRequest) -> str:
     """DSN of a TimescaleDB: the one named in the environment, else the embedded one."""
     if external := os.environ.get(EXTERNAL_TIMESERIES):
-        yield external
-    else:
-        with _EmbeddedServer() as dsn:
-            yield dsn
+        return external
+    return str(request.getfixturevalue("embedded_database").dsn)
+
+
+@pytest.fixture(scope="session")
+def sole_database(timescale_server: str) -> SoleDatabase | None:
+    """The database of a server that has but one."""
+    return None if EXTERNAL_TIMESERIES in os.environ else SoleDatabase(timescale_server)
 
 
 @pytest.fixture
-async def timescale_dsn(timescale_server: str) -> AsyncIterator[str]:
+async def timescale_dsn(timescale_server: str, sole_database: SoleDatabase | None) -> AsyncIterator[str]:
     """An empty database on TimescaleDB: a new one, or the embedded server's with our schemas dropped."""
-    if EXTERNAL_TIMESERIES not in os.environ:
-        await _execute(
-            timescale_server, "drop schema if exists iot cascade", "drop schema if exists metadata cascade"
-        )
-        yield timescale_server
+    if sole_database is not None:
+        await sole_database.empty()
+        yield sole_database.dsn
         return
-    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
-    await _execute(timescale_server, f"create database {name}")
-    yield urlunsplit(urlsplit(timescale_server)._replace(path=f"/{name}"))
-    await _execute(timescale_server, f"drop database {name} with (force)")
+    async with _new_database(timescale_server) as dsn:
+        yield dsn
 
 
 @pytest.fixture
-async def migrated_dsn(timescale_dsn: str) -> str:
+async def migrated_dsn(timescale_server: str, sole_database: SoleDatabase | None) -> AsyncIterator[str]:
     """A TimescaleDB database with both schemas, as the files make them."""
-    for database in Database:
-        await migrate(timescale_dsn, database)
-    return timescale_dsn
+    if sole_database is not None:
+        await sole_database.make()
+        yield sole_database.dsn
+        return
+    async with _new_database(timescale_server) as dsn:
+        for database in Database:
+            await migrate(dsn, database)
+        yield dsn
 
 
-async def _execute(dsn: str, *statements: str) -> None:
+@asynccontextmanager
+async def _new_database(server: str) -> AsyncIterator[str]:
+    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
+    await _execute(server, f"create database {name}")
+    yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    await _execute(server, f"drop database {name} with (force)")
+
+
+async def _execute(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        for statement in statements:
-            await connection.execute(statement)
+        await connection.execute(statement)
     finally:
         await connection.close()

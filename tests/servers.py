@@ -170,10 +170,10 @@ class PostgresCluster:
         self.stop()
         self.start()
 
-    def create_database(self, name: str | None = None) -> str:
-        """Create an empty database and return its DSN."""
+    def create_database(self, name: str | None = None, *, template: str = "template1") -> str:
+        """Create a copy of *template*, by default an empty database, and return its DSN."""
         name = name or f"test_{uuid.uuid4().hex[:12]}"
-        self._run("createdb", "-h127.0.0.1", f"-p{self.port}", "-Upostgres", name)
+        self._run("createdb", "-h127.0.0.1", f"-p{self.port}", "-Upostgres", f"-T{template}", name)
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import uuid
 from collections import Counter
@@ -21,13 +20,14 @@ import pytest
 from ingest.migrate import Database, migrate
 from ingest.write import Counts
 from tests.acceptance.workers import WorkerProcess
-from tests.conftest import EXTERNAL_TIMESERIES
 from tests.gateways import Message
-from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import Mosquitto, PostgresCluster
+from tests.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from tests.timescale import SoleDatabase
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,18 +159,19 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture(scope="module")
-def database(timescale_server: str) -> Iterator[str]:
+def database(timescale_server: str, sole_database: SoleDatabase | None) -> Iterator[str]:
     """DSN of a TimescaleDB with both schemas; one for the tests of a module."""
-    name = None
-    dsn = timescale_server
-    if EXTERNAL_TIMESERIES in os.environ:
-        name = f"ingest_test_{uuid.uuid4().hex[:12]}"
-        asyncio.run(_execute(timescale_server, f"create database {name}"))
-        dsn = urlunsplit(urlsplit(timescale_server)._replace(path=f"/{name}"))
-    asyncio.run(_migrate(dsn, fresh=name is not None))
+    if sole_database is not None:
+        asyncio.run(sole_database.make())
+        yield sole_database.dsn
+        return
+    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
+    asyncio.run(_execute(timescale_server, f"create database {name}"))
+    dsn = urlunsplit(urlsplit(timescale_server)._replace(path=f"/{name}"))
+    for each in Database:
+        asyncio.run(migrate(dsn, each))
     yield dsn
-    if name is not None:
-        asyncio.run(_execute(timescale_server, f"drop database {name} with (force)"))
+    asyncio.run(_execute(timescale_server, f"drop database {name} with (force)"))
 
 
 @pytest.fixture
@@ -189,20 +190,20 @@ async def greenhouse(database: str) -> Greenhouse:
     return made
 
 
-@pytest.fixture
-async def cluster() -> AsyncIterator[tuple[PostgresCluster, str]]:
-    """A PostgreSQL that the test may stop, and the DSN of a database with both schemas on it."""
+@pytest.fixture(scope="session")
+def stoppable() -> Iterator[tuple[PostgresCluster, Templates]]:
     with PostgresCluster() as started:
-        dsn = started.create_database()
-        await create_both_schemas(dsn)
-        yield started, dsn
+        yield started, Templates(started)
 
 
 @pytest.fixture
-async def plain_dsn(postgres_dsn: str) -> str:
-    """A database with both schemas on the run's PostgreSQL, which no test may stop."""
-    await create_both_schemas(postgres_dsn)
-    return postgres_dsn
+def cluster(stoppable: tuple[PostgresCluster, Templates]) -> Iterator[tuple[PostgresCluster, str]]:
+    """A PostgreSQL that the test may stop, and the DSN of a database with both schemas on it."""
+    server, templates = stoppable
+    dsn = templates.copy(*Database)
+    yield server, dsn
+    server.restart()
+    templates.drop(dsn)
 
 
 class WorkerMaker(Protocol):
@@ -257,17 +258,9 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
         worker.__exit__()
 
 
-async def _migrate(dsn: str, *, fresh: bool) -> None:
-    if not fresh:
-        await _execute(dsn, "drop schema if exists iot cascade", "drop schema if exists metadata cascade")
-    for each in Database:
-        await migrate(dsn, each)
-
-
-async def _execute(dsn: str, *statements: str) -> None:
+async def _execute(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        for statement in statements:
-            await connection.execute(statement)
+        await connection.execute(statement)
     finally:
         await connection.close()

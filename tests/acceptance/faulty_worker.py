@@ -14,7 +14,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ingest import cli, commits, link, worker
+from ingest import cli, commits, healing, link, replaying, worker
 from ingest.decode import Decoder
 from ingest.link import Link
 from ingest.receive import Session
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ingest.decode import Ignored
     from ingest.model import Decoded
     from ingest.write import Batch, Counts, Outcome
+    from ingest.write.replay import LookedAt
 
 Fault = Literal[
     "no_fault",
@@ -39,6 +40,7 @@ Fault = Literal[
     "half_of_pubacks",
     "after_puback",
     "after_proof",
+    "within_healing",  # each dead letter looked at counts; those before it in its transaction are locked
     # a shutdown, in its order
     "leaving_undrained",
     "leaving_unproved",
@@ -149,7 +151,7 @@ class FaultyWriter(Writer):
 
 async def stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
     """Give the COPY stream, with a fault point when half of its rows are sent."""
-    half = len(packed) // 2 if come_to("half_of_copy") else 0
+    half = len(packed) // 2 if len(packed) > 1 and come_to("half_of_copy") else 0
     if half:
         async for chunk in sound_stream(packed[:half]):
             yield chunk.removesuffix(TRAILER)  # which would end the rows
@@ -170,12 +172,19 @@ async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own
         asyncio.get_running_loop().call_soon(end)  # once COMMIT is written, which waits for nothing before
 
 
+def look_again(*arguments: Any) -> LookedAt:  # noqa: ANN401 (as the healer's own)
+    if come_to("within_healing"):
+        end()
+    return replaying.look_again(*arguments)
+
+
 SIGNATURE, TRAILER = vars(copy)["_SIGNATURE"], vars(copy)["_TRAILER"]
 sound_stream, sound_record = vars(copy)["stream"], journal.record
 vars(commits).update(Link=FaultyLink, Writer=FaultyWriter)
 vars(link).update(Session=FaultySession)
 vars(copy).update(stream=stream)
 vars(journal).update(record=record)
+vars(healing).update(look_again=look_again)
 vars(worker).update(Decoder=MortalDecoder)
 
 if __name__ == "__main__":

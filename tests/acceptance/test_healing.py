@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest import healing
 from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import History, command_line
 from tests.gateways import Message, publish
@@ -172,7 +173,7 @@ async def test_a_tenant_and_then_its_greenhouse_heal_step_by_step(
 async def test_killed_while_it_heals(
     greenhouse: Greenhouse, database: str, broker: Mosquitto, worker_of: WorkerMaker, ingest: CommandLine
 ) -> None:
-    count = 5_000
+    count = 2 * healing.PAGE_LETTERS + 100
     name = f"flux_{greenhouse.code}"
     await History(greenhouse, database).store(
         {"value": 1},
@@ -181,13 +182,12 @@ async def test_killed_while_it_heals(
         times=count,
         missing=[f"sensor_type * {name.upper()}"],
     )
-    worker = worker_of(greenhouse, database, broker.url)
+    worker = worker_of(greenhouse, database, broker.url, fault=f"within_healing:{count - 50}")
     await worker.ready()
     assert ingest("catalog", "add", "alias", "sensor-type", name, "SENSOR").returncode == 0
-    await worker.until(lambda: greenhouse.holds(1), "some are healed")
-    worker.kill9()
-    assert await greenhouse.count() < count, "it was killed in the middle"
-    worker.start()
-    await worker.until(lambda: healed(greenhouse, count), "the next one heals the rest")
-    await worker.stop()
+    assert await worker.exit_code() == -9
+    assert await greenhouse.count() == 2 * healing.PAGE_LETTERS, "it was killed within a transaction"
+    successor = worker_of(greenhouse, database, broker.url, client_id=worker.client_id)
+    await successor.until(lambda: healed(greenhouse, count), "the next one heals the rest")
+    await successor.stop()
     assert await greenhouse.values() == {1.0: count}

@@ -6,7 +6,6 @@ swallows half-way, a connection to the broker that neither end can use.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -117,13 +116,16 @@ async def test_a_network_that_swallows_a_copy(
         await publish(broker.port, greenhouse.messages(range(100)))
         await worker.until(lambda: greenhouse.holds(100), "100 rows")
         proxy.set_trap(b"half-way", "stall", forward=True)
-        started_s = time.monotonic()
         await publish(broker.port, greenhouse.messages(range(100, 4_000), note="half-way"))
         await worker.until(proxy.sprung.is_set, "a COPY is under way")
-        await worker.logged("database_fault")
-        assert "did not answer in time" in worker.events("database_fault")[0]["error"]
+
+        def given_up() -> bool:
+            return any(
+                "did not answer in time" in fault["error"] for fault in worker.events("database_fault")
+            )
+
+        await worker.until(given_up, "the deadline is logged")
         await worker.until(lambda: greenhouse.holds(4_000), "all readings are stored")
-        assert time.monotonic() - started_s < 20
         await worker.ready()
         await worker.stop()
         await greenhouse.holds_each_once(4_000)
@@ -142,8 +144,12 @@ async def test_a_silent_connection_is_noticed_from_both_ends(
         proxy.stall()
         await publish(broker.port, greenhouse.messages(range(100, 1_000)))
         await worker.not_ready_because("broker: ")
-        error = worker.events("broker_unavailable")[0]["error"]
-        assert error == "the broker answered no PINGREQ within the keep-alive time"
+        silent = "the broker answered no PINGREQ within the keep-alive time"
+
+        def noticed() -> bool:
+            return any(event["error"] == silent for event in worker.events("broker_unavailable"))
+
+        await worker.until(noticed, "the worker says why")
         timed_out = f"{worker.client_id} has exceeded timeout"
         await until(lambda: timed_out in broker.log.read_text(), "the broker has given it up, too")
         proxy.flow()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,8 +12,10 @@ from tests.acceptance.conftest import Greenhouse
 from tests.gateways import publish
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.acceptance.conftest import WorkerMaker
-    from tests.servers import Mosquitto, PostgresCluster
+    from tests.servers import Mosquitto
 
 FAULTS = {
     "42501": (
@@ -30,6 +33,24 @@ FAULTS = {
 }
 
 
+@pytest.fixture
+async def greenhouse(plain_dsn: str) -> Greenhouse:
+    made = Greenhouse(plain_dsn)
+    await made.register()
+    return made
+
+
+@pytest.fixture
+async def working(plain_dsn: str) -> AsyncIterator[str]:
+    """The database as a login that may do what a worker needs; roles are of the whole server."""
+    login = f"ingest_{uuid.uuid4().hex[:12]}"
+    await execute(plain_dsn, f"create role {login} login in role greenhouse_worker")
+    dsn = plain_dsn.replace("postgres@", f"{login}@")
+    assert dsn != plain_dsn
+    yield dsn
+    await execute(plain_dsn, f"drop role {login}")
+
+
 async def execute(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute(statement)
@@ -38,23 +59,23 @@ async def execute(dsn: str, statement: str) -> None:
 
 @pytest.mark.parametrize("sqlstate", FAULTS)
 async def test_a_lost_grant_or_table_is_held_and_named(
-    sqlstate: str, cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+    sqlstate: str,
+    *,
+    greenhouse: Greenhouse,
+    plain_dsn: str,
+    working: str,
+    broker: Mosquitto,
+    worker_of: WorkerMaker,
 ) -> None:
-    _, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
-    await execute(dsn, "create role ingest login in role greenhouse_worker")
-    working = dsn.replace("postgres@", "ingest@")
-    assert working != dsn
     worker = worker_of(greenhouse, working, broker.url, settings={"write": {"retry_max_s": 0.1}})
     await worker.ready()
     breaking, mending = FAULTS[sqlstate]
-    await execute(dsn, breaking)
+    await execute(plain_dsn, breaking)
     await publish(broker.port, greenhouse.messages(range(20)))
     await worker.not_ready_because(sqlstate)
     faults = worker.events("database_fault")
     assert (faults[0]["level"], sqlstate in faults[0]["error"]) == ("error", True)
-    await execute(dsn, mending)
+    await execute(plain_dsn, mending)
     await worker.until(lambda: greenhouse.holds(20), "all readings are stored")
     await worker.ready()
     await worker.stop()
@@ -65,36 +86,32 @@ async def test_a_lost_grant_or_table_is_held_and_named(
 
 @pytest.mark.parametrize("table", ["tenants", "sensor_types"])
 async def test_an_emptied_catalog_makes_no_dead_letters(
-    table: str, cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+    table: str, greenhouse: Greenhouse, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    _, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
-    worker = worker_of(greenhouse, dsn, broker.url)
+    worker = worker_of(greenhouse, plain_dsn, broker.url)
     await worker.ready()
-    await execute(dsn, f"create table kept as table metadata.{table}; truncate metadata.{table} cascade")
+    await execute(
+        plain_dsn, f"create table kept as table metadata.{table}; truncate metadata.{table} cascade"
+    )
     await worker.not_ready_because(f"metadata.{table}")
     await publish(broker.port, greenhouse.messages(range(20)))
     await worker.until(lambda: greenhouse.holds(20), "all readings are stored, by the catalog before")
     assert worker.events("catalog_empty")
-    await execute(dsn, f"insert into metadata.{table} select * from kept")
+    await execute(plain_dsn, f"insert into metadata.{table} select * from kept")
     await worker.ready()
     await worker.stop()
     assert not await greenhouse.dead_letters(worker.client_id)
 
 
 async def test_a_worker_waits_for_a_catalog_that_is_empty_from_the_start(
-    cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+    greenhouse: Greenhouse, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    _, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
     await execute(
-        dsn, "create table kept as table metadata.sensor_types; truncate metadata.sensor_types cascade"
+        plain_dsn, "create table kept as table metadata.sensor_types; truncate metadata.sensor_types cascade"
     )
-    worker = worker_of(greenhouse, dsn, broker.url)
+    worker = worker_of(greenhouse, plain_dsn, broker.url)
     await worker.not_ready_because("metadata.sensor_types")
     assert not worker.events("broker_connected")
-    await execute(dsn, "insert into metadata.sensor_types select * from kept")
+    await execute(plain_dsn, "insert into metadata.sensor_types select * from kept")
     await worker.ready()
     await worker.stop()

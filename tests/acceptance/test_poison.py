@@ -23,8 +23,8 @@ DEATHS = STARTS + 1
 """The last over the message alone."""
 
 
-async def registered(cluster: tuple[PostgresCluster, str]) -> Greenhouse:
-    greenhouse = Greenhouse(cluster[1])
+async def registered(dsn: str) -> Greenhouse:
+    greenhouse = Greenhouse(dsn)
     await greenhouse.register()
     return greenhouse
 
@@ -45,11 +45,11 @@ async def deaths_until(worker: WorkerProcess, greenhouse: Greenhouse, count: int
 
 @pytest.mark.parametrize("deadly", ["SIGKILL", "LOOP", "EXCEPTION"])
 async def test_a_message_that_ends_the_worker(
-    deadly: str, cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+    deadly: str, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await registered(cluster)
+    greenhouse = await registered(plain_dsn)
     settings: dict[str, dict[str, object]] = {"observe": {"hang_s": 2}, "write": {"max_batch_rows": 50}}
-    worker = worker_of(greenhouse, cluster[1], broker.url, settings=settings, fault=HARMLESS)
+    worker = worker_of(greenhouse, plain_dsn, broker.url, settings=settings, fault=HARMLESS)
     await worker.ready()
     await worker.stop()
     messages = greenhouse.messages(range(COUNT))
@@ -75,10 +75,10 @@ async def test_a_message_that_ends_the_worker(
 
 
 async def test_caution_ends_and_the_next_such_message_costs_one_start(
-    cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await registered(cluster)
-    worker = worker_of(greenhouse, cluster[1], broker.url, fault=HARMLESS)
+    greenhouse = await registered(plain_dsn)
+    worker = worker_of(greenhouse, plain_dsn, broker.url, fault=HARMLESS)
     await worker.ready()
     await worker.stop()
     poison = [
@@ -114,7 +114,7 @@ async def test_what_is_no_reason_for_caution(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = await registered(cluster)
+    greenhouse = await registered(dsn)
     worker = worker_of(greenhouse, dsn, broker.url)
     for _ in range(STARTS + 1):  # orderly ends
         await worker.ready()

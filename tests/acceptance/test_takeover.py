@@ -9,10 +9,10 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from tests.acceptance.conftest import Greenhouse
+from tests.acceptance.held_batch import arrive_behind_the_first
 from tests.gateways import Message, publish
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def test_frozen_within_a_transaction(
     await publish(broker.port, greenhouse.messages(range(COUNT)))
     await frozen.until(lambda: frozen.frozen, "it has frozen")
     successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=frozen.client_id, settings=SETTINGS)
-    await successor.until(lambda: greenhouse.holds(COUNT), "all readings are stored", patience_s=30)
+    await successor.until(lambda: greenhouse.holds(COUNT), "all readings are stored")
     assert frozen.frozen
     frozen.signal(signal.SIGCONT)
     assert await frozen.exit_code() == 2
@@ -57,7 +57,8 @@ async def test_frozen_within_a_transaction(
     await successor.until(lambda: greenhouse.holds(COUNT + 1), "the next reading is stored")
     await successor.stop()
     await greenhouse.holds_each_once(COUNT + 1)
-    assert bool(successor.events("redelivery_skipped")) is stored
+    if stored:  # else too, where the broker had not read the PUBACKs of the batch before
+        assert successor.events("redelivery_skipped")
     counters = await greenhouse.counters(frozen.client_id)
     assert counters["written"] == COUNT + 1
     assert counters["received"] == counters["committed"] + counters["skipped"]
@@ -69,22 +70,13 @@ async def test_frozen_with_thousands_of_rows_in_the_server(
     """Those are in the unique index: whoever writes them again waits for the transaction that did first."""
     greenhouse = Greenhouse(plain_dsn)
     await greenhouse.register()
-    settings: dict[str, dict[str, object]] = {"write": {"commit_timeout_s": 5.0}}
-    frozen = worker_of(greenhouse, plain_dsn, broker.url, settings=settings, fault="half_of_copy:2:freeze")
+    # The first batch, of one reading, has no half: it is passed over.
+    frozen = worker_of(greenhouse, plain_dsn, broker.url, fault="half_of_copy:1:freeze")
     await frozen.ready()
-    connection = await asyncpg.connect(plain_dsn)
-    async with connection.transaction():
-        await connection.execute("lock table iot.sensor_readings")
-        await publish(broker.port, greenhouse.messages(range(8_000)))
-
-        async def received() -> bool:
-            return (await frozen.metrics())["ingest_in_flight_messages"] == 8_000
-
-        await frozen.until(received, "all are received while the first batch waits")
-    await connection.close()
+    await arrive_behind_the_first(frozen, greenhouse, broker, greenhouse.messages(range(8_000)))
     await frozen.until(lambda: frozen.frozen, "it has frozen")
-    successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=frozen.client_id, settings=settings)
-    await successor.until(lambda: greenhouse.holds(8_000), "all readings are stored", patience_s=30)
+    successor = worker_of(greenhouse, plain_dsn, broker.url, client_id=frozen.client_id)
+    await successor.until(lambda: greenhouse.holds(8_000), "all readings are stored")
     frozen.signal(signal.SIGCONT)
     assert await frozen.exit_code() == 2
     frozen.never_traced_back()

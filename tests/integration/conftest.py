@@ -10,7 +10,6 @@ import pytest
 
 from tests.batches import WriterUnderTest
 from tests.certificates import Authority
-from tests.integration.plain_postgres import create_timeseries_schema
 from tests.mqtt_client import Client, Transport
 from tests.servers import Mosquitto, free_port
 
@@ -23,18 +22,16 @@ Connection = asyncpg.Connection
 
 
 @pytest.fixture
-async def connection(postgres_dsn: str) -> AsyncIterator[Connection]:
+async def connection(timeseries_dsn: str) -> AsyncIterator[Connection]:
     """The test's own connection to a database with the timeseries schema."""
-    opened = await asyncpg.connect(postgres_dsn)
-    await create_timeseries_schema(opened)
+    opened = await asyncpg.connect(timeseries_dsn)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def writer(postgres_dsn: str, connection: Connection) -> AsyncIterator[WriterUnderTest]:
-    _ = connection
-    async with WriterUnderTest(postgres_dsn) as made:
+async def writer(timeseries_dsn: str) -> AsyncIterator[WriterUnderTest]:
+    async with WriterUnderTest(timeseries_dsn) as made:
         yield made
 
 

@@ -10,7 +10,6 @@ from uuid import UUID, uuid5
 import pytest
 
 from ingest.errors import CheckFailed, ConfigurationError, Unavailable
-from ingest.migrate import Database, migrate
 from ingest.operate.catalog import (
     CatalogKind,
     add_alias,
@@ -27,9 +26,8 @@ EXPLICIT = UUID("5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a")
 
 
 @pytest.fixture
-async def dsn(postgres_dsn: str) -> str:
-    await migrate(postgres_dsn, Database.METADATA)
-    return postgres_dsn
+def dsn(metadata_dsn: str) -> str:
+    return metadata_dsn
 
 
 @pytest.fixture

@@ -19,12 +19,6 @@ from tests.integration.loading import WAIT_S, Swaps, execute, running, until
 from tests.servers import PostgresCluster
 
 
-@pytest.fixture
-async def metadata_dsn(postgres_dsn: str) -> str:
-    await migrate(postgres_dsn, Database.METADATA)
-    return postgres_dsn
-
-
 async def one_greenhouse(dsn: str) -> None:
     await add_tenant(dsn, name="Sara", prefix="SARA")
     await add_greenhouse(dsn, tenant="SARA", code="01")

@@ -74,8 +74,8 @@ class HealerUnderTest(Healer):
 
 
 @pytest.fixture
-def healer(postgres_dsn: str) -> HealerUnderTest:
-    return HealerUnderTest(postgres_dsn)
+def healer(timeseries_dsn: str) -> HealerUnderTest:
+    return HealerUnderTest(timeseries_dsn)
 
 
 async def until_left(connection: Connection, count: int) -> None:
@@ -128,7 +128,7 @@ async def test_it_waits_while_commits_have_trouble(healer: HealerUnderTest, conn
 
 
 async def test_a_cure_that_leads_to_another_name_is_followed(
-    healer: HealerUnderTest, connection: Connection, postgres_dsn: str
+    healer: HealerUnderTest, connection: Connection, timeseries_dsn: str
 ) -> None:
     await store(
         connection,
@@ -139,7 +139,7 @@ async def test_a_cure_that_leads_to_another_name_is_followed(
             missing=["tenant * NEW"],
         ),
     )
-    away = HealerUnderTest(postgres_dsn)
+    away = HealerUnderTest(timeseries_dsn)
     async with healer.running(), away.running():
         away.look()
         await asyncio.sleep(0.3)  # it knows of the tenant that is missing, and of nothing else
@@ -159,7 +159,7 @@ async def test_a_cure_that_leads_to_another_name_is_followed(
 
 
 async def test_two_share_the_letters(
-    healer: HealerUnderTest, connection: Connection, postgres_dsn: str
+    healer: HealerUnderTest, connection: Connection, timeseries_dsn: str
 ) -> None:
     await store(
         connection,
@@ -168,7 +168,7 @@ async def test_two_share_the_letters(
             for at in range(2_000)
         ),
     )
-    second = HealerUnderTest(postgres_dsn)
+    second = HealerUnderTest(timeseries_dsn)
     async with healer.running(), second.running():
         healer.learn_of(example_catalog(PUMP))
         second.learn_of(example_catalog(PUMP))

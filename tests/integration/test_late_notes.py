@@ -27,10 +27,10 @@ def test_only_hours_older_than_the_limit_are_late() -> None:
 
 
 async def test_late_rows_are_noted_with_them_and_repeats_are_not(
-    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+    timeseries_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     week_us = 7 * 24 * HOUR_US
-    async with WriterUnderTest(postgres_dsn) as writer:
+    async with WriterUnderTest(timeseries_dsn) as writer:
         await writer.commit(batch_of([at(0), at(week_us), at(week_us + HOUR_US)]))
         await writer.commit(batch_of([at(week_us), at(week_us + HOUR_US)]))  # a gateway sends it all again
         await writer.commit(batch_of([at(week_us + 1)]))

@@ -222,10 +222,10 @@ async def test_what_was_skipped_is_stored_without_a_message(
 
 
 async def test_who_lost_the_session_books_nothing(
-    writer: WriterUnderTest, connection: Connection, postgres_dsn: str
+    writer: WriterUnderTest, connection: Connection, timeseries_dsn: str
 ) -> None:
     await commit(writer, whole(ONE, GATEWAYS[0], [1.0]))
-    async with WriterUnderTest(postgres_dsn, client_id=writer.client_id) as successor:
+    async with WriterUnderTest(timeseries_dsn, client_id=writer.client_id) as successor:
         await successor.claim()
         with pytest.raises(SessionTakenOver):
             await commit(writer, whole(ONE, GATEWAYS[0], [2.0], first_at=5))
@@ -235,7 +235,7 @@ async def test_who_lost_the_session_books_nothing(
 
 
 async def test_two_workers_at_once_do_not_wait_for_each_other(
-    writer: WriterUnderTest, connection: Connection, postgres_dsn: str
+    writer: WriterUnderTest, connection: Connection, timeseries_dsn: str
 ) -> None:
     gateways = [Gateway(f"g/{number}", ONE.tenant_id, ONE.greenhouse_id) for number in range(50)]
 
@@ -246,7 +246,7 @@ async def test_two_workers_at_once_do_not_wait_for_each_other(
                 add(batch, [row(ONE, 1.0, first_at + 100 * turn + at)], gateway)
             await commit(each, batch)
 
-    async with WriterUnderTest(postgres_dsn) as other:
+    async with WriterUnderTest(timeseries_dsn) as other:
         await asyncio.gather(work(writer, gateways, 0), work(other, gateways[::-1], 10_000))
         assert (writer.faults, other.faults) == ([], [])
     assert await connection.fetchval("select sum(received) from iot.ingest_gateway_hours") == 1_000

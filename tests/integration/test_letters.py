@@ -10,7 +10,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ingest.migrate import Database, migrate
 from ingest.model import CutPayload, Delivery, Gateway, Rejection
 from ingest.operate.reconcile import Question, reconcile
 from ingest.operate.reconcile_judge import judge
@@ -19,7 +18,6 @@ from ingest.write.copy import copy_straight, pack
 from ingest.write.late import LATE_AFTER_US
 from ingest.write.replay import LookedAt, replay
 from tests.batches import NOW_US, WriterUnderTest, counters_of, row, stored
-from tests.integration.plain_postgres import create_timeseries_schema
 from tests.letters import LABEL, MAP_TOPIC, left, letter, replay_all, store, under
 from tests.unit.catalog_examples import SARA, SARA_01, example_catalog, sensor
 
@@ -34,20 +32,19 @@ LABELLED = example_catalog(sensor(PUMP, SARA_01, "B", "SENSOR", label="BOMBA"))
 HOUR_US = 3_600_000_000
 
 
-both = pytest.mark.parametrize("iot", ["plain", "timescale"], indirect=True)
+both = pytest.mark.parametrize("dsn", ["plain", "timescale"], indirect=True)
 
 
 @pytest.fixture
-async def iot(
-    request: pytest.FixtureRequest, postgres_dsn: str, timescale_dsn: str
-) -> AsyncIterator[asyncpg.Connection]:
-    """Schema iot on plain PostgreSQL, and where it makes a difference on TimescaleDB."""
-    if getattr(request, "param", "plain") == "plain":
-        connection = await asyncpg.connect(postgres_dsn)
-        await create_timeseries_schema(connection)
-    else:
-        await migrate(timescale_dsn, Database.TIMESERIES)
-        connection = await asyncpg.connect(timescale_dsn)
+def dsn(request: pytest.FixtureRequest) -> str:
+    """A database with schema iot, on plain PostgreSQL and where it makes a difference on TimescaleDB."""
+    plain = getattr(request, "param", "plain") == "plain"
+    return str(request.getfixturevalue("timeseries_dsn" if plain else "migrated_dsn"))
+
+
+@pytest.fixture
+async def iot(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
 
@@ -224,7 +221,7 @@ async def test_a_transaction_has_its_bounds(iot: asyncpg.Connection, monkeypatch
 
 
 async def test_accounts_add_up_after_a_replay(
-    postgres_dsn: str, connection: asyncpg.Connection, writer: WriterUnderTest
+    timeseries_dsn: str, connection: asyncpg.Connection, writer: WriterUnderTest
 ) -> None:
     gateway = Gateway("GREENHOUSE/SARA/01", SARA, SARA_01)
     batch = Batch()
@@ -246,7 +243,7 @@ async def test_accounts_add_up_after_a_replay(
     assert (await counters_of(connection))["rejected"] == 2, "the counters tell what was at receipt"
     received = datetime.fromtimestamp(NOW_US / 1e6, UTC)
     question = Question(received - timedelta(hours=1), received + timedelta(hours=1))
-    found = await reconcile(postgres_dsn, None, question, datetime.now(UTC))
+    found = await reconcile(timeseries_dsn, None, question, datetime.now(UTC))
     verdict = judge(found, replaces=False)
     assert verdict.faults == [], "four rejected readings in two letters that were two at receipt"
     assert [each[:12] for each in verdict.remarks] == ["metadata_dsn"]

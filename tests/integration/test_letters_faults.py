@@ -51,15 +51,15 @@ async def untouched(connection: Connection, count: int) -> bool:
     return letters_left == count and not await stored(connection)
 
 
-async def test_killed_before_the_commit_changes_nothing(postgres_dsn: str, connection: Connection) -> None:
+async def test_killed_before_the_commit_changes_nothing(timeseries_dsn: str, connection: Connection) -> None:
     await store_many(connection, 50)
     kill = FAULT_BEFORE_DELETE.format(times=1, fault="perform pg_terminate_backend(pg_backend_pid())")
     await connection.execute(kill)
     with pytest.raises(Unavailable):
-        async with letters.connected(postgres_dsn, WriteSettings(), "test") as doomed:
+        async with letters.connected(timeseries_dsn, WriteSettings(), "test") as doomed:
             await replay_all(doomed, under(LABELLED))
     assert await untouched(connection, 50)
-    async with letters.connected(postgres_dsn, WriteSettings(), "test") as again:
+    async with letters.connected(timeseries_dsn, WriteSettings(), "test") as again:
         replayed = await replay_all(again, under(LABELLED))
     assert (replayed.written, replayed.settled) == (50, 50)
     assert await stored(connection) == [(at, float(at)) for at in range(50)]
@@ -84,9 +84,9 @@ async def test_another_fault_is_not(connection: Connection) -> None:
     assert await connection.fetchval("select last_value from public.comes") == 1
 
 
-async def test_letters_that_somebody_has_are_passed_over(postgres_dsn: str, connection: Connection) -> None:
+async def test_letters_that_somebody_has_are_passed_over(timeseries_dsn: str, connection: Connection) -> None:
     first, *_ = await store_many(connection, 3)
-    async with letters.connected(postgres_dsn, WriteSettings(), "test") as other:
+    async with letters.connected(timeseries_dsn, WriteSettings(), "test") as other:
         async with connection.transaction():
             await connection.fetch(
                 "select from iot.ingest_dead_letters where dead_letter_id = $1 for update", first
@@ -96,7 +96,7 @@ async def test_letters_that_somebody_has_are_passed_over(postgres_dsn: str, conn
     assert await stored(connection) == [(at, float(at)) for at in range(3)]
 
 
-async def test_several_at_once_share_the_work(postgres_dsn: str, connection: Connection) -> None:
+async def test_several_at_once_share_the_work(timeseries_dsn: str, connection: Connection) -> None:
     numbers = await store_many(connection, 400)
 
     async def work(on: Connection) -> Replayed:
@@ -114,7 +114,7 @@ async def test_several_at_once_share_the_work(postgres_dsn: str, connection: Con
     async with AsyncExitStack() as stack:
         several = [
             await stack.enter_async_context(
-                letters.connected(postgres_dsn, WriteSettings(), f"test {number}")
+                letters.connected(timeseries_dsn, WriteSettings(), f"test {number}")
             )
             for number in range(3)
         ]

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from ingest.errors import Unavailable
-from ingest.migrate import Database, migrate, schema_folder
+from ingest.migrate import Database, schema_folder
 from ingest.operate.bulk_operations import recorded
 from ingest.operate.catalog import add_tenant, import_catalog
 
@@ -38,10 +38,9 @@ AUDITED = [
 
 
 @pytest.fixture
-async def metadata(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def metadata(metadata_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """One tenant with one of everything; what their registration recorded is gone."""
-    await migrate(postgres_dsn, Database.METADATA)
-    connection = await asyncpg.connect(postgres_dsn, server_settings={"application_name": "test"})
+    connection = await asyncpg.connect(metadata_dsn, server_settings={"application_name": "test"})
     await connection.execute(f"""
         insert into metadata.tenants (id, name) values ('{TENANT}', 'Sara');
         insert into metadata.greenhouses (id, tenant_id, name, greenhouse_code)
@@ -294,15 +293,15 @@ BULK = """
 
 
 async def test_an_import_is_recorded(
-    metadata: asyncpg.Connection[asyncpg.Record], postgres_dsn: str, tmp_path: Path
+    metadata: asyncpg.Connection[asyncpg.Record], metadata_dsn: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "catalog.json"
     path.write_text('{"tenants": [{"name": "Lia", "prefix": "LIA"}, {"name": "Zoe", "prefix": "ZOE"}]}')
-    await add_tenant(postgres_dsn, name="Lia", prefix="LIA")
-    await import_catalog(postgres_dsn, path, dry_run=True)
-    await import_catalog(postgres_dsn, path)
+    await add_tenant(metadata_dsn, name="Lia", prefix="LIA")
+    await import_catalog(metadata_dsn, path, dry_run=True)
+    await import_catalog(metadata_dsn, path)
     path.write_text('{"tenants": [{"name": "Liana", "prefix": "LIA"}, {"name": "Max", "prefix": "MAX"}]}')
-    await import_catalog(postgres_dsn, path)
+    await import_catalog(metadata_dsn, path)
     done, failed = [tuple(row) for row in await metadata.fetch(BULK)]
     assert done == ("IMPORT", "catalog", "COMPLETED", 2, 1, 0, 1, str(path), None, True)
     assert failed[2:7] == ("FAILED", 1, 0, 1, 0)

@@ -20,10 +20,10 @@ async def names(connection: asyncpg.Connection[asyncpg.Record]) -> tuple[dict[in
 
 
 async def test_new_and_renamed_entries_are_carried_over_and_none_is_deleted(
-    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+    timeseries_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     units, types = await names(connection)
-    async with WriterUnderTest(postgres_dsn) as writer:
+    async with WriterUnderTest(timeseries_dsn) as writer:
         mirrored = Mirrored({1: "Celsius", 12: "kPa"}, {12: "SOIL_TEMPERATURE"})
         await writer.mirror(mirrored)
         await writer.mirror(mirrored)
@@ -35,21 +35,21 @@ async def test_new_and_renamed_entries_are_carried_over_and_none_is_deleted(
 
 
 async def test_names_may_be_exchanged(
-    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+    timeseries_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     units, types = await names(connection)
     exchanged = Mirrored({1: "°F", 2: "°C"}, {1: "HUMIDITY", 2: "TEMPERATURE"})
-    async with WriterUnderTest(postgres_dsn) as writer:
+    async with WriterUnderTest(timeseries_dsn) as writer:
         await writer.mirror(exchanged)
 
     assert await names(connection) == (units | dict(exchanged.units), types | dict(exchanged.sensor_types))
 
 
 async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
-    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+    timeseries_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     before = await names(connection)
-    async with WriterUnderTest(postgres_dsn) as writer:
+    async with WriterUnderTest(timeseries_dsn) as writer:
         with pytest.raises(Poison, match="23505"):
             await writer.mirror(Mirrored({12: "kPa", 13: "%"}, {}))
 
@@ -57,7 +57,7 @@ async def test_a_symbol_under_two_ids_is_refused_and_changes_nothing(
 
 
 async def test_intervals_follow_the_catalog(
-    postgres_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
+    timeseries_dsn: str, connection: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     one, two = uuid4(), uuid4()
     kept, moved, gone, other = (uuid4() for _ in range(4))
@@ -66,7 +66,7 @@ async def test_intervals_follow_the_catalog(
         found = await connection.fetch("select * from iot.sensor_intervals")
         return {each["sensor_id"]: (each["greenhouse_id"], each["expected_interval_s"]) for each in found}
 
-    async with WriterUnderTest(postgres_dsn) as writer:
+    async with WriterUnderTest(timeseries_dsn) as writer:
         await writer.mirror(Mirrored({}, {}, [one], [(kept, one, 10), (moved, one, 60), (gone, one, 60)]))
         await writer.mirror(Mirrored({}, {}, [two], [(other, two, 5)]))
         assert await intervals() == {kept: (one, 10), moved: (one, 60), gone: (one, 60), other: (two, 5)}

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 
 from ingest.errors import Unavailable
-from ingest.migrate import Database, migrate
 from ingest.quality import KINDS, Issue, Kind, OpenGap, Subject
 from ingest.write.quality_log import QualityLog
 from tests.batches import NOW_US
@@ -78,20 +77,19 @@ class LogUnderTest(QualityLog):
 
 
 @pytest.fixture
-async def admin(postgres_dsn: str) -> AsyncIterator[Connection]:
+async def admin(metadata_dsn: str) -> AsyncIterator[Connection]:
     """The superuser, in a migrated database."""
-    await migrate(postgres_dsn, Database.METADATA)
-    connection = await asyncpg.connect(postgres_dsn)
+    connection = await asyncpg.connect(metadata_dsn)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def worker_dsn(admin: Connection, postgres_dsn: str) -> AsyncIterator[str]:
+async def worker_dsn(admin: Connection, metadata_dsn: str) -> AsyncIterator[str]:
     """The DSN of a login that may do what a worker may."""
     name = f"login_{uuid.uuid4().hex[:12]}"
     await admin.execute(f"create role {name} login in role greenhouse_worker")
-    parts = urlsplit(postgres_dsn)
+    parts = urlsplit(metadata_dsn)
     yield urlunsplit(parts._replace(netloc=f"{name}@{parts.hostname}:{parts.port}"))
     await admin.execute(f"drop role {name}")
 

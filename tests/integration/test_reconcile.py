@@ -64,8 +64,8 @@ async def faults(dsn: str, **wanted: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("tables")
-async def test_what_adds_up_is_found_so(postgres_dsn: str) -> None:
-    found = await ask(postgres_dsn)
+async def test_what_adds_up_is_found_so(timeseries_dsn: str) -> None:
+    found = await ask(timeseries_dsn)
     verdict = judge(found, replaces=False, max_gaps=0, complete_pct=100)
     assert verdict.faults == []
     assert [each[:12] for each in verdict.remarks] == ["metadata_dsn"]
@@ -135,38 +135,38 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("statement", "fault"), DAMAGE.values(), ids=DAMAGE)
-async def test_damage_is_named(statement: str, fault: str, tables: Connection, postgres_dsn: str) -> None:
+async def test_damage_is_named(statement: str, fault: str, tables: Connection, timeseries_dsn: str) -> None:
     await tables.execute(statement, START, ONE.sensor_id)
-    found = judge(await ask(postgres_dsn), replaces=False).faults
+    found = judge(await ask(timeseries_dsn), replaces=False).faults
     assert any(fault in each for each in found), found
 
 
-async def test_a_gap_is_named_by_sensor_begin_and_length(tables: Connection, postgres_dsn: str) -> None:
+async def test_a_gap_is_named_by_sensor_begin_and_length(tables: Connection, timeseries_dsn: str) -> None:
     began, ended = START + timedelta(minutes=10), START + timedelta(minutes=20)
     gone = "delete from iot.sensor_readings where sensor_id = $1 and time > $2 and time < $3"
     await tables.execute(gone, ONE.sensor_id, began, ended)
     booked = "update iot.ingest_written_hours set rows = 101 where hour = $1 and greenhouse_id = $2"
     await tables.execute(booked, START, ONE.greenhouse_id)
-    found = await faults(postgres_dsn)
+    found = await faults(timeseries_dsn)
     assert found == [
         f"1 gaps, 0 are allowed; the longest: sensor {ONE.sensor_id}, 600 s from {began:%Y-%m-%dT%H:%M:%SZ}",
         f"sensor {ONE.sensor_id}: 221 of 240 readings, 92.08 % where 100 % are asked for",
     ]
-    assert judge(await ask(postgres_dsn), replaces=False, max_gaps=1, complete_pct=90).faults == []
-    (pauses,) = [each.pauses for each in (await ask(postgres_dsn)).sensors if each.pauses.gaps]
+    assert judge(await ask(timeseries_dsn), replaces=False, max_gaps=1, complete_pct=90).faults == []
+    (pauses,) = [each.pauses for each in (await ask(timeseries_dsn)).sensors if each.pauses.gaps]
     (gap,) = pauses.longest
     assert (gap.began_at, gap.ended_at) == (began, ended)
 
 
 async def test_a_registered_sensor_is_judged_by_its_interval_also_when_it_is_silent(
-    tables: Connection, postgres_dsn: str
+    tables: Connection, timeseries_dsn: str
 ) -> None:
     silent = uuid4()
     await tables.executemany(
         "insert into iot.sensor_intervals values ($1, $2, $3)",
         [(ONE.sensor_id, ONE.greenhouse_id, 10), (silent, ONE.greenhouse_id, 60)],
     )
-    sensors = {each.sensor_id: each for each in (await ask(postgres_dsn)).sensors}
+    sensors = {each.sensor_id: each for each in (await ask(timeseries_dsn)).sensors}
     assert sensors[ONE.sensor_id].pauses.completeness_pct == pytest.approx(33.33)
     assert sensors[ONE.sensor_id].registered
     assert sensors[silent].pauses.expected == 120
@@ -174,48 +174,48 @@ async def test_a_registered_sensor_is_judged_by_its_interval_also_when_it_is_sil
     assert not sensors[OTHER.sensor_id].registered
 
 
-async def test_what_cannot_be_compared_is_only_remarked_on(tables: Connection, postgres_dsn: str) -> None:
+async def test_what_cannot_be_compared_is_only_remarked_on(tables: Connection, timeseries_dsn: str) -> None:
     await tables.execute("delete from iot.ingest_dead_letters where dead_letter_id = 1")
     legacy = """
         insert into iot.sensor_readings (time, greenhouse_id, tenant_id, sensor_type, value)
         values ($1, $2, $3, 'temperature', 1)
     """
     await tables.execute(legacy, START, ONE.greenhouse_id, ONE.tenant_id)
-    verdict = judge(await ask(postgres_dsn), replaces=False)
+    verdict = judge(await ask(timeseries_dsn), replaces=False)
     assert verdict.faults == []
     assert verdict.remarks[1:] == [
         "1 rejected readings are not among the dead letters any more: replayed or purged",
         "1 rows were written by no worker: by a legacy writer or a backfill",
     ]
     await tables.execute("delete from iot.sensor_readings where sensor_id = $1", ONE.sensor_id)
-    assert judge(await ask(postgres_dsn), replaces=True).faults == []
+    assert judge(await ask(timeseries_dsn), replaces=True).faults == []
 
 
-async def test_one_gateway_or_tenant_alone(tables: Connection, postgres_dsn: str) -> None:
+async def test_one_gateway_or_tenant_alone(tables: Connection, timeseries_dsn: str) -> None:
     await tables.execute(
         "delete from iot.sensor_readings where time = $1 and sensor_id = $2", START, ONE.sensor_id
     )
-    placed = await ask(postgres_dsn, gateway=GATEWAY.name)
+    placed = await ask(timeseries_dsn, gateway=GATEWAY.name)
     assert [each["gateway"] for each in placed.gateways] == [GATEWAY.name]
     assert [each["greenhouse_id"] for each in placed.rows] == [ONE.greenhouse_id]
     assert [each.sensor_id for each in placed.sensors] == [ONE.sensor_id]
     assert len(judge(placed, replaces=False).faults) == 1
-    wide = await ask(postgres_dsn, gateway=TENANT_WIDE.name)
+    wide = await ask(timeseries_dsn, gateway=TENANT_WIDE.name)
     assert [each["greenhouse_id"] for each in wide.rows] == [OTHER.greenhouse_id]
     assert judge(wide, replaces=False).faults == []
-    tenant = await ask(postgres_dsn, tenant=str(OTHER.tenant_id))
+    tenant = await ask(timeseries_dsn, tenant=str(OTHER.tenant_id))
     assert [each["gateway"] for each in tenant.gateways] == [TENANT_WIDE.name]
     assert [each.sensor_id for each in tenant.sensors] == [OTHER.sensor_id]
-    unplaced = await ask(postgres_dsn, gateway=UNPLACED.name)
+    unplaced = await ask(timeseries_dsn, gateway=UNPLACED.name)
     assert (list(unplaced.rows), list(unplaced.sensors)) == ([], [])
     with pytest.raises(CheckFailed, match="nobody"):
-        await ask(postgres_dsn, gateway="nobody")
+        await ask(timeseries_dsn, gateway="nobody")
     with pytest.raises(ConfigurationError, match="metadata_dsn"):
-        await ask(postgres_dsn, tenant="SARA")
+        await ask(timeseries_dsn, tenant="SARA")
 
 
-async def test_names_come_from_the_catalog(tables: Connection, postgres_dsn: str) -> None:
-    await migrate(postgres_dsn, Database.METADATA)
+async def test_names_come_from_the_catalog(tables: Connection, timeseries_dsn: str) -> None:
+    await migrate(timeseries_dsn, Database.METADATA)
     await tables.execute(
         "insert into metadata.tenants (id, name, mqtt_topic_prefix) values ($1, 'Sara', 'SARA')",
         ONE.tenant_id,
@@ -225,19 +225,19 @@ async def test_names_come_from_the_catalog(tables: Connection, postgres_dsn: str
         ONE.greenhouse_id,
         ONE.tenant_id,
     )
-    found = await ask(postgres_dsn, postgres_dsn, tenant="SARA")
+    found = await ask(timeseries_dsn, timeseries_dsn, tenant="SARA")
     assert [each["gateway"] for each in found.gateways] == [GATEWAY.name]
     assert (found.names.tenant(ONE.tenant_id), found.names.greenhouse(ONE.greenhouse_id)) == ("SARA", "A1")
     assert found.names.remark is None
     with pytest.raises(ConfigurationError, match="one of: SARA"):
-        await ask(postgres_dsn, postgres_dsn, tenant="HORTAMED")
+        await ask(timeseries_dsn, timeseries_dsn, tenant="HORTAMED")
 
 
-async def test_the_operator_may_and_the_reader_may_not(tables: Connection, postgres_dsn: str) -> None:
+async def test_the_operator_may_and_the_reader_may_not(tables: Connection, timeseries_dsn: str) -> None:
     for role in ("greenhouse_operator", "greenhouse_reader"):
         login = f"{role}_{uuid4().hex[:8]}"
         await tables.execute(f"create role {login} login in role {role}")
-        parts = urlsplit(postgres_dsn)
+        parts = urlsplit(timeseries_dsn)
         dsn = urlunsplit(parts._replace(netloc=f"{login}@{parts.hostname}:{parts.port}"))
         if role == "greenhouse_operator":
             assert judge(await ask(dsn), replaces=False).faults == []

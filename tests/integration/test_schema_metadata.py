@@ -33,36 +33,35 @@ UNCOMMENTED = """
 
 
 @pytest.fixture
-async def metadata(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    await migrate(postgres_dsn, Database.METADATA)
-    connection = await asyncpg.connect(postgres_dsn)
+async def metadata(metadata_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(metadata_dsn)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
 async def announced(
-    postgres_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
+    metadata_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
 ) -> AsyncIterator[asyncio.Queue[str]]:
     """What is announced on channel catalog_changed."""
     assert not metadata.is_closed()
     queue: asyncio.Queue[str] = asyncio.Queue()
-    listener = await asyncpg.connect(postgres_dsn)
+    listener = await asyncpg.connect(metadata_dsn)
     await listener.add_listener("catalog_changed", lambda *args: queue.put_nowait(str(args[3])))
     yield queue
     await listener.close()
 
 
 async def test_the_files_make_what_the_snapshot_says(
-    postgres_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
+    metadata_dsn: str, metadata: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     assert not metadata.is_closed()
-    found = await describe(postgres_dsn, Database.METADATA)
+    found = await describe(metadata_dsn, Database.METADATA)
     if "INGEST_WRITE_SNAPSHOT" in os.environ:
         SNAPSHOT.write_text("\n".join(found) + "\n")
     assert found == SNAPSHOT.read_text().splitlines()
     assert sum(line.startswith("row ") for line in found) == 62
-    assert await verify(postgres_dsn, Database.METADATA) == []
+    assert await verify(metadata_dsn, Database.METADATA) == []
 
 
 async def test_every_table_and_column_has_a_comment(metadata: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -42,9 +42,9 @@ async def until_ownerless(dsn: str, *client_ids: str) -> None:
 
 
 @pytest.fixture
-async def dsn(postgres_dsn: str, connection: Connection) -> str:
+async def dsn(timeseries_dsn: str, connection: Connection) -> str:
     _ = connection
-    return postgres_dsn
+    return timeseries_dsn
 
 
 async def ended_at_broker() -> None:

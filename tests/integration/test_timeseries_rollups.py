@@ -68,9 +68,16 @@ async def fill(iot: Iot) -> datetime:
     return now
 
 
-async def test_aggregate_rollup_and_group_by_agree(iot: Iot) -> None:
+async def test_what_five_days_and_two_months_become(iot: Iot) -> None:
     now = await fill(iot)
     await run_all(iot)
+    await aggregate_rollup_and_group_by_agree(iot, now)
+    await conditions_are_those_of_the_greenhouse(iot, now)
+    await a_second_run_changes_nothing(iot)
+    await the_policies_have_materialised(iot)
+
+
+async def aggregate_rollup_and_group_by_agree(iot: Iot, now: datetime) -> None:
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     last_month = (month - DAY).replace(day=1)
     for width, name, first in (
@@ -94,9 +101,7 @@ async def test_aggregate_rollup_and_group_by_agree(iot: Iot) -> None:
     """) > 0  # fmt: skip
 
 
-async def test_the_policies_materialise(iot: Iot) -> None:
-    await fill(iot)
-    await run_all(iot)
+async def the_policies_have_materialised(iot: Iot) -> None:
     for view in await iot.fetch(
         "select view_name from timescaledb_information.continuous_aggregates where view_schema = 'iot'"
     ):
@@ -108,10 +113,7 @@ async def test_the_policies_materialise(iot: Iot) -> None:
         assert age < longest, name
 
 
-async def test_a_second_run_changes_nothing(iot: Iot) -> None:
-    await fill(iot)
-    await run_all(iot)
-
+async def a_second_run_changes_nothing(iot: Iot) -> None:
     async def versions() -> list[list[asyncpg.Record]]:
         return [
             await iot.fetch(f"select tableoid, ctid::text, xmin::text from iot.{table} order by 1, 2")
@@ -124,9 +126,7 @@ async def test_a_second_run_changes_nothing(iot: Iot) -> None:
     assert await versions() == before
 
 
-async def test_the_conditions_of_a_greenhouse(iot: Iot) -> None:
-    now = await fill(iot)
-    await run_all(iot)
+async def conditions_are_those_of_the_greenhouse(iot: Iot, now: datetime) -> None:
     celsius = "case unit_id when 2 then (value - 32) / 1.8 else value end"
     plain = f"""
         select

@@ -94,11 +94,11 @@ async def test_a_key_that_is_stored_with_another_value(
     policy: Literal["dead_letter", "keep_first", "replace"],
     counts: Counts,
     value: float,
-    postgres_dsn: str,
+    timeseries_dsn: str,
     connection: Connection,
 ) -> None:
     series = series_of()
-    async with WriterUnderTest(postgres_dsn, WriteSettings(conflicting_value=policy)) as writer:
+    async with WriterUnderTest(timeseries_dsn, WriteSettings(conflicting_value=policy)) as writer:
         await writer.commit(batch_of([row(series, 1.0), row(series, 2.0, 1)]))
         outcome = await writer.commit(
             batch_of([row(series, 9.0, field="late"), row(series, 2.0, 1), row(series, 3.0, 2)])

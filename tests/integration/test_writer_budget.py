@@ -52,8 +52,10 @@ async def overflow_of(connection: asyncpg.Connection) -> dict[tuple[str, str], t
     return {(each["topic"], each["reason"]): (each["messages"], each["readings"]) for each in records}
 
 
-async def test_what_is_past_the_budget_is_counted(postgres_dsn: str, connection: asyncpg.Connection) -> None:
-    async with WriterUnderTest(postgres_dsn, SMALL) as writer:
+async def test_what_is_past_the_budget_is_counted(
+    timeseries_dsn: str, connection: asyncpg.Connection
+) -> None:
+    async with WriterUnderTest(timeseries_dsn, SMALL) as writer:
         for _ in range(3):
             outcome = await writer.commit(bad(5, reasons=("bad_value", "bad_value", "out_of_range")))
             assert outcome.counts.rejected == 15
@@ -66,28 +68,28 @@ async def test_what_is_past_the_budget_is_counted(postgres_dsn: str, connection:
     assert await connection.fetchval("select count(*) from iot.ingest_dead_letters") == 6
     assert await counters_of(connection) == {"committed": 19, "decoded": 49, "rejected": 49}
     kept = await connection.fetchval("select sum(rejected_count) from iot.ingest_dead_letters")
-    assert kept + await count_overflow(postgres_dsn, LetterFilter()) == 49
-    assert await count_overflow(postgres_dsn, LetterFilter(reasons=("out_of_range",))) == 12
-    assert await count_overflow(postgres_dsn, LetterFilter(topic="t")) == 36
-    assert await count_overflow(postgres_dsn, LetterFilter(topic="+/x")) == 0
-    assert await count_overflow(postgres_dsn, LetterFilter(tenant_id=SARA)) == 37
-    assert await count_overflow(postgres_dsn, LetterFilter(tenant_id=HORTAMED)) == 0
+    assert kept + await count_overflow(timeseries_dsn, LetterFilter()) == 49
+    assert await count_overflow(timeseries_dsn, LetterFilter(reasons=("out_of_range",))) == 12
+    assert await count_overflow(timeseries_dsn, LetterFilter(topic="t")) == 36
+    assert await count_overflow(timeseries_dsn, LetterFilter(topic="+/x")) == 0
+    assert await count_overflow(timeseries_dsn, LetterFilter(tenant_id=SARA)) == 37
+    assert await count_overflow(timeseries_dsn, LetterFilter(tenant_id=HORTAMED)) == 0
     hour = await connection.fetchval("select distinct hour from iot.ingest_dead_letter_overflow")
     assert hour.timestamp() * 1_000_000 == THIS_HOUR_US
-    assert await count_overflow(postgres_dsn, LetterFilter(since=hour, until=hour)) == 0
-    assert await count_overflow(postgres_dsn, LetterFilter(since=hour)) == 37
+    assert await count_overflow(timeseries_dsn, LetterFilter(since=hour, until=hour)) == 0
+    assert await count_overflow(timeseries_dsn, LetterFilter(since=hour)) == 37
 
 
 async def test_reconcile_adds_up_what_is_kept_and_what_is_counted(
-    postgres_dsn: str, connection: asyncpg.Connection
+    timeseries_dsn: str, connection: asyncpg.Connection
 ) -> None:
-    async with WriterUnderTest(postgres_dsn, SMALL) as writer:
+    async with WriterUnderTest(timeseries_dsn, SMALL) as writer:
         await writer.commit(bad(9), also=Counts(received=9))
     since = datetime.fromtimestamp(THIS_HOUR_US / 1_000_000, UTC)
     question = Question(since, since + timedelta(hours=1))
 
     async def judged() -> tuple[int, Verdict]:
-        found = await reconcile(postgres_dsn, None, question, since + timedelta(hours=1))
+        found = await reconcile(timeseries_dsn, None, question, since + timedelta(hours=1))
         return found.dead_letters[GATEWAY.name][1], judge(found, replaces=False)
 
     readings, verdict = await judged()
@@ -98,16 +100,16 @@ async def test_reconcile_adds_up_what_is_kept_and_what_is_counted(
     assert (readings, len(verdict.faults)) == (10, 1)
 
 
-async def test_what_is_past_a_month_goes(postgres_dsn: str, connection: asyncpg.Connection) -> None:
+async def test_what_is_past_a_month_goes(timeseries_dsn: str, connection: asyncpg.Connection) -> None:
     await connection.execute("""
         insert into iot.ingest_dead_letter_overflow
         values
             ('gone', date_trunc('hour', now()) - interval '31 days', 'g', null, 't', 'bad_value', 1, 1),
             ('gone', date_trunc('hour', now()) - interval '29 days', 'g', null, 't', 'bad_value', 1, 2)
     """)
-    async with WriterUnderTest(postgres_dsn, SMALL) as writer:
+    async with WriterUnderTest(timeseries_dsn, SMALL) as writer:
         await writer.commit(bad(3))
-        assert await count_overflow(postgres_dsn, LetterFilter()) == 3
+        assert await count_overflow(timeseries_dsn, LetterFilter()) == 3
         await writer.commit(bad(1))
     left = await connection.fetch(
         "select readings from iot.ingest_dead_letter_overflow where client_id = 'gone'"
@@ -120,12 +122,12 @@ async def test_what_is_past_a_month_goes(postgres_dsn: str, connection: asyncpg.
 async def test_an_attempt_that_fails_spends_nothing(
     way: Literal["cut", "stall"],
     forward: bool,  # noqa: FBT001 (whether COMMIT reaches the server)
-    postgres_dsn: str,
+    timeseries_dsn: str,
     connection: asyncpg.Connection,
 ) -> None:
     async with (
-        Proxy(urlsplit(postgres_dsn).port or 0) as proxy,
-        WriterUnderTest(proxy.url(postgres_dsn), SMALL) as writer,
+        Proxy(urlsplit(timeseries_dsn).port or 0) as proxy,
+        WriterUnderTest(proxy.url(timeseries_dsn), SMALL) as writer,
     ):
         await writer.claim()
         proxy.set_trap(b"COMMIT", way, forward=forward)

@@ -25,12 +25,12 @@ Connection = asyncpg.Connection
 async def test_a_commit_whose_outcome_is_unknown_is_settled(
     way: Literal["cut", "stall"],
     forward: bool,  # noqa: FBT001 (whether COMMIT reaches the server)
-    postgres_dsn: str,
+    timeseries_dsn: str,
     connection: Connection,
 ) -> None:
-    async with Proxy(urlsplit(postgres_dsn).port or 0) as proxy:
+    async with Proxy(urlsplit(timeseries_dsn).port or 0) as proxy:
         patient = WriteSettings(commit_timeout_s=1.0, retry_max_s=0.2)
-        async with WriterUnderTest(proxy.url(postgres_dsn), patient) as writer:
+        async with WriterUnderTest(proxy.url(timeseries_dsn), patient) as writer:
             await writer.commit(batch_of([row(series_of(), 1.0)]))
             proxy.set_trap(b"COMMIT", way, forward=forward)
             batch = batch_of([row(series_of(), 2.0), row(series_of(), 3.0)])
@@ -48,11 +48,11 @@ async def test_a_commit_whose_outcome_is_unknown_is_settled(
 
 @pytest.mark.parametrize("pattern", [b"PGCOPY", b"ingest_sessions", b"BEGIN"])
 async def test_a_connection_cut_before_commit_is_tried_again(
-    pattern: bytes, postgres_dsn: str, connection: Connection
+    pattern: bytes, timeseries_dsn: str, connection: Connection
 ) -> None:
     async with (
-        Proxy(urlsplit(postgres_dsn).port or 0) as proxy,
-        WriterUnderTest(proxy.url(postgres_dsn)) as writer,
+        Proxy(urlsplit(timeseries_dsn).port or 0) as proxy,
+        WriterUnderTest(proxy.url(timeseries_dsn)) as writer,
     ):
         await writer.claim()
         proxy.set_trap(pattern, "cut", forward=False)
@@ -96,9 +96,9 @@ async def test_a_missing_table_is_held_and_named_until_it_is_back(
     assert (await committing).counts.written == 1
 
 
-async def test_a_lock_held_for_too_long_is_waited_for(postgres_dsn: str, connection: Connection) -> None:
+async def test_a_lock_held_for_too_long_is_waited_for(timeseries_dsn: str, connection: Connection) -> None:
     settings = WriteSettings(commit_timeout_s=0.3, retry_max_s=0.1)
-    async with WriterUnderTest(postgres_dsn, settings) as writer:
+    async with WriterUnderTest(timeseries_dsn, settings) as writer:
         await writer.claim()
         async with connection.transaction():
             await connection.execute("lock table iot.sensor_readings")

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import asyncpg
 import pytest
 
-from ingest.migrate import Database, migrate
 from ingest.settings import WriteSettings
 from ingest.write import Counts
 from tests.batches import NOW_US, WriterUnderTest, batch_of, row, series_of, stored
-from tests.integration.plain_postgres import create_timeseries_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,17 +36,16 @@ create trigger refuse before insert on iot.sensor_readings for each row execute 
 """
 
 
-@pytest.fixture(params=["plain", "timescale"])
-async def server(
-    request: pytest.FixtureRequest, postgres_dsn: str, timescale_dsn: str
-) -> AsyncIterator[tuple[str, Connection]]:
+@pytest.fixture(params=["timeseries_dsn", "migrated_dsn"], ids=["plain", "timescale"])
+def dsn(request: pytest.FixtureRequest) -> str:
+    """A database with schema iot."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def server(dsn: str) -> AsyncIterator[tuple[str, Connection]]:
     """DSN of and a connection to a database with schema iot."""
-    dsn = postgres_dsn if request.param == "plain" else timescale_dsn
     opened = await asyncpg.connect(dsn)
-    if request.param == "plain":
-        await create_timeseries_schema(opened)
-    else:
-        await migrate(dsn, Database.TIMESERIES)
     yield dsn, opened
     await opened.close()
 

@@ -20,13 +20,13 @@ A, B = b"a" * 32, b"b" * 32
 
 
 @pytest.fixture
-async def process(postgres_dsn: str, connection: asyncpg.Connection) -> AsyncIterator[Process]:
+async def process(timeseries_dsn: str, connection: asyncpg.Connection) -> AsyncIterator[Process]:
     """Make one process after the other, all of one session; each ends without taking leave."""
     _ = connection
     made: list[WriterUnderTest] = []
 
     def make() -> WriterUnderTest:
-        made.append(WriterUnderTest(postgres_dsn, client_id="one session"))
+        made.append(WriterUnderTest(timeseries_dsn, client_id="one session"))
         return made[-1]
 
     yield make
