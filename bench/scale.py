@@ -29,13 +29,12 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench.__main__ import prepare, shipped_broker
+from bench.servers import broker as shipped_broker
+from bench.servers import target
 from ingest.decode import Decoder, Routes
 from ingest.intake import Intake
 from ingest.labels import LabelRules
@@ -43,9 +42,10 @@ from ingest.model import Delivery
 from ingest.resolve import Catalog, Resolver
 from ingest.settings import Settings
 from tests.gateways import Message, publish
-from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from tests.servers import Mosquitto
 
 _ROOT: Final = Path(__file__).parents[1]
@@ -122,7 +122,7 @@ async def drained(
 ) -> tuple[float, bool]:
     """Give the seconds that *count* workers take for *messages* that wait for them; whether all is there."""
     await connection.execute(_CLEAR)
-    with tempfile.TemporaryDirectory() as folder, shipped_broker() as broker:
+    with tempfile.TemporaryDirectory() as folder, shipped_broker(0) as broker:
         workers = Workers(Path(folder), broker, dsn, count)
         await asyncio.to_thread(workers.wait_until_connected)
         await asyncio.to_thread(workers.stop)  # the sessions stay, and get their shares of what is published
@@ -195,35 +195,39 @@ async def make_greenhouses(connection: asyncpg.Connection) -> list[str]:
     return topics
 
 
-async def measure(dsn: str, count: int, rounds: int) -> dict[str, object]:
-    """Run one and two workers in each round, in turn; give the figures."""
-    connection = await asyncpg.connect(dsn)
-    topics = await make_greenhouses(connection)
-    messages = [Message(topics[number % _GATEWAYS], payload_of(number)) for number in range(count)]
+async def measure(server: str | None, count: int, rounds: int) -> dict[str, object]:
+    """Run one and two workers in each round, in turn, on a database of *server*'s; give the figures."""
     rates: dict[int, list[float]] = {1: [], 2: []}
+    ceilings: list[float] = []
     exact = True
-    for turn in range(rounds):
-        for workers in (1, 2) if turn % 2 == 0 else (2, 1):
-            seconds, whole = await drained(connection, dsn, messages, workers)
-            rates[workers].append(count / seconds)
-            exact &= whole
-    await connection.close()
+    async with target(server) as database:
+        topics = await make_greenhouses(database.connection)
+        messages = [Message(topics[number % _GATEWAYS], payload_of(number)) for number in range(count)]
+        for turn in range(rounds):
+            for workers in (1, 2) if turn % 2 == 0 else (2, 1):
+                seconds, whole = await drained(database.connection, database.dsn, messages, workers)
+                rates[workers].append(count / seconds)
+                exact &= whole
+            ceilings.append(await asyncio.to_thread(ceiling, count // 4))
+        says = database.says
     one, two = statistics.median(rates[1]), statistics.median(rates[2])
     return {
+        "target": says,
         "messages": count,
         "rounds": rounds,
         "cores": os.cpu_count(),
         "one_worker_messages_per_s": round(one),
         "two_workers_messages_per_s": round(two),
         "ratio": round(two / one, 2),
+        "ceiling": statistics.median(ceilings),
         "exact": exact,
     }
 
 
-def report(figures: dict[str, object], target: str) -> None:
+def report(figures: dict[str, object]) -> None:
     """Print the table."""
     size = f"{figures['messages']:,} maps of 22 fields, {figures['rounds']} round(s)"
-    table = Table(title=f"{size}, {target}, {figures['cores']} cores")
+    table = Table(title=f"{size}, {figures['target']}, {figures['cores']} cores")
     for heading in ("workers", "messages/s", "to one"):
         table.add_column(heading, justify="right")
     table.add_row("1", f"{figures['one_worker_messages_per_s']:,}", "1.00")
@@ -248,35 +252,12 @@ def main() -> int:
         return 0
     count = options.messages or (20_000 if options.quick else 60_000)
     rounds = options.rounds or (1 if options.quick else 3)
-    external = os.environ.get("INGEST_TEST_TIMESERIES_DSN")
-    if external:
-        name = f"ingest_bench_{uuid.uuid4().hex[:8]}"
-        asyncio.run(_execute(external, f"create database {name}"))
-        dsn = urlunsplit(urlsplit(external)._replace(path=f"/{name}"))
-        try:
-            figures = _prepared_and_measured(dsn, count, rounds, timescale=True)
-        finally:
-            asyncio.run(_execute(external, f"drop database {name} with (force)"))
-    else:
-        with PostgresCluster() as cluster:
-            figures = _prepared_and_measured(cluster.create_database(), count, rounds, timescale=False)
-    figures["ceiling"] = ceiling(count)
-    report(figures, "TimescaleDB" if external else "PostgreSQL, no TimescaleDB")
+    figures = asyncio.run(measure(os.environ.get("INGEST_TEST_TIMESERIES_DSN"), count, rounds))
+    report(figures)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0 if figures["exact"] else 1
-
-
-def _prepared_and_measured(dsn: str, count: int, rounds: int, *, timescale: bool) -> dict[str, object]:
-    asyncio.run(prepare(dsn, timescale=timescale))
-    return asyncio.run(measure(dsn, count, rounds))
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(statement)
-    await connection.close()
 
 
 if __name__ == "__main__":

@@ -103,10 +103,6 @@ class Merged:
         """Count a process that ended by itself and is started again."""
         self._restarts += 1
 
-    def exposition(self) -> bytes:
-        """Return the page of /metrics in Prometheus' text format."""
-        return prometheus.generate_latest(self.registry)
-
     def negotiated(self, accept: str) -> tuple[str, bytes]:
         """Return type and page of /metrics in the format a scraper's *accept* header asks for."""
         encode, content_type = choose_encoder(accept)
