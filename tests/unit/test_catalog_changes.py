@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -163,3 +164,42 @@ def test_changes_one_by_one_come_to_what_the_rows_say(seed: int) -> None:
         fresh = Resolver(whole, default_rules(), out_of_range="quarantine")
         for question in rows.chance.sample(questions, 60):
             assert answer(follower, question) == answer(fresh, question)
+
+
+def test_a_sensor_takes_less_than_three_hundred_bytes() -> None:
+    """A million of them, and the worker, in 600 MB."""
+    places = [
+        Greenhouse(UUID(int=number), TENANTS[0], f"{number}", is_active=True) for number in range(1, 51)
+    ]
+    rows = [
+        Sensor(
+            sensor_id=UUID(int=place.greenhouse_id.int << 32 | number),
+            greenhouse_id=place.greenhouse_id,
+            code=f"DHT22-{number:03}",
+            device_id="ESP32-7",
+            label=f"TEMPERATURA INVERNADERO 01 {number:03}",
+            sensor_type="TEMPERATURE",
+            unit="°C",
+            is_active=True,
+            expected_interval_s=10,
+        )
+        for place in places
+        for number in range(100)
+    ]
+    of_place = {
+        place: packed([row for row in rows if row.greenhouse_id == place.greenhouse_id]) for place in places
+    }
+    empty = Catalog.build(units=UNITS, sensor_types=SENSOR_TYPES)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        draft = Draft(empty)
+        for place, sensors in of_place.items():
+            draft.put_greenhouse(place)
+            draft.put_sensors(place.greenhouse_id, bytes(bytearray(sensors)))
+        catalog = draft.finished()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(catalog.sensors) == len(rows)
+    assert (after - before) / len(rows) < 300
