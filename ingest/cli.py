@@ -242,6 +242,55 @@ def reconcile(
     )
 
 
+@app.command()
+def status(
+    context: typer.Context,
+    *,
+    count_all: Annotated[
+        bool,
+        typer.Option("--count-all", help="Count readings without ids in every chunk, however long it takes."),
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between two looks.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Show how the databases are, and the command that mends what is not well. Exit 1 for a breach."""
+    from ingest.commands import status as command  # noqa: PLC0415 (imported when called: quick --help)
+
+    if watch and as_json:
+        raise typer.BadParameter("--json is one object: it does not go with --watch")
+    finish(
+        context,
+        lambda invocation: command.run(
+            invocation, as_json=as_json, count_all=count_all, watch=watch, every_s=every
+        ),
+    )
+
+
+@app.command()
+def maintain(
+    context: typer.Context,
+    period: Annotated[Literal["daily", "weekly", "monthly"], typer.Argument(help="Which steps.")],
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="STEP", help="Only this step of it; may be given several times."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a database needs now and then, and do it, with --yes. May be stopped and run again."""
+    from ingest.commands import maintaining  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(
+        context,
+        lambda invocation: maintaining.run(
+            invocation, period=period, only=only or (), dry_run=dry_run, yes=yes, as_json=as_json
+        ),
+    )
+
+
 @schema_app.command("migrate")
 def schema_migrate(context: typer.Context, *, database: OnlyDatabase = None, as_json: Json = False) -> None:
     """Apply the migrations that are pending."""

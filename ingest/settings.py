@@ -18,6 +18,7 @@ from ingest.addresses import BrokerAddress, broker_address, check_dsn, split_cre
 from ingest.defaults import DEFAULT_LABEL_RULES, DEFAULT_ROUTES
 from ingest.errors import ConfigurationError
 from ingest.model import MOST_SESSIONS, PayloadFormat
+from ingest.operation_settings import MaintainSettings, StatusSettings
 from ingest.policy_settings import (
     ChunkIntervalSettings,
     CompressAfterSettings,
@@ -194,6 +195,8 @@ class Settings(BaseSettings):
     write: WriteSettings = WriteSettings()
     quality: QualitySettings = QualitySettings()
     observe: ObserveSettings = ObserveSettings()
+    status: StatusSettings = StatusSettings()
+    maintain: MaintainSettings = MaintainSettings()
     chunk_interval: ChunkIntervalSettings = ChunkIntervalSettings()
     compress_after: CompressAfterSettings = CompressAfterSettings()
     retain_for: RetainForSettings = RetainForSettings()

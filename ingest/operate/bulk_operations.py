@@ -17,7 +17,7 @@ import asyncpg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-Operation: TypeAlias = Literal["IMPORT", "NORMALIZE", "REPLAY", "PURGE", "BACKFILL"]
+Operation: TypeAlias = Literal["IMPORT", "NORMALIZE", "REPLAY", "PURGE", "BACKFILL", "MAINTAIN"]
 """The check constraint of `operation_type` in `schema/metadata/V14`."""
 FAULTS_KEPT = 20
 """Of a file in which every line is wrong, the first ones tell why."""

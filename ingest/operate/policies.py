@@ -108,7 +108,7 @@ _STEPS: Final[dict[Kind, tuple[Step, ...]]] = {
 async def plan(dsn: str, settings: Settings, *, enable: bool = False) -> Plan:
     """Return what differs, changing nothing. Raises MigrationError where the schema is not migrated."""
     async with connected(dsn, Database.TIMESERIES) as connection:
-        return make_plan(settings, await _read(connection), enable=enable)
+        return make_plan(settings, await read_live(connection), enable=enable)
 
 
 async def apply(
@@ -124,7 +124,7 @@ async def apply(
     *enable* starts disabled jobs again. Raises MigrationError for a change the database refuses.
     """
     async with connected(dsn, Database.TIMESERIES) as connection, locked(connection, Database.TIMESERIES):
-        todo = make_plan(settings, await _read(connection), enable=enable)
+        todo = make_plan(settings, await read_live(connection), enable=enable)
         for change in merged(each.change for each in todo.differences):
             parts = [
                 each
@@ -159,7 +159,8 @@ def _arguments(step: Step, spans: Mapping[str, Interval]) -> tuple[object, ...]:
             return tuple(spans.values())
 
 
-async def _read(connection: Connection) -> Live:
+async def read_live(connection: Connection) -> Live:
+    """Read chunk intervals and jobs; any role may. Spans come as Interval on this connection from then on."""
     with translated("reading chunk intervals and jobs"):
         # Months apart from days: asyncpg's own timedelta would make 30 days of each.
         await connection.set_type_codec(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import asyncpg
 
@@ -11,7 +11,9 @@ from ingest.addresses import without_passwords
 from ingest.errors import DatabaseFault, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+
+DatabaseName: TypeAlias = Literal["metadata", "timeseries"]
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 600.0
@@ -19,11 +21,9 @@ _STATEMENT_TIMEOUT_S: Final = 600.0
 
 
 @asynccontextmanager
-async def reading_from(
-    dsn: str, database: Literal["metadata", "timeseries"]
-) -> AsyncIterator[asyncpg.Connection]:
+async def reading_from(dsn: str, database: DatabaseName) -> AsyncIterator[asyncpg.Connection]:
     """Connect to *database*, in UTC; raises DatabaseFaults, for the statements inside it too."""
-    try:
+    with translated(database):
         connection = await asyncpg.connect(
             dsn,
             timeout=_CONNECT_TIMEOUT_S,
@@ -38,6 +38,13 @@ async def reading_from(
             yield connection
         finally:
             await connection.close(timeout=_CONNECT_TIMEOUT_S)
+
+
+@contextmanager
+def translated(database: DatabaseName) -> Iterator[None]:
+    """Turn the driver's errors into DatabaseFaults that name *database* and what to do."""
+    try:
+        yield
     except (
         asyncpg.UndefinedTableError,
         asyncpg.InvalidSchemaNameError,

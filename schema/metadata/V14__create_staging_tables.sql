@@ -279,7 +279,7 @@ create table metadata.bulk_operation_log (
     started_by text not null default session_user,
     constraint bulk_operation_log_pkey primary key (id),
     constraint bulk_operation_log_operation_type_check check (
-        operation_type in ('IMPORT', 'NORMALIZE', 'REPLAY', 'PURGE', 'BACKFILL')
+        operation_type in ('IMPORT', 'NORMALIZE', 'REPLAY', 'PURGE', 'BACKFILL', 'MAINTAIN')
     ),
     constraint bulk_operation_log_status_check check (
         status in ('RUNNING', 'COMPLETED', 'FAILED', 'PARTIAL', 'CANCELLED')
@@ -297,8 +297,9 @@ create index bulk_operation_log_started_at_idx on metadata.bulk_operation_log (s
 comment on table metadata.bulk_operation_log is
     'Operations over many rows: written by the command that runs one, when it begins and when it ends.';
 comment on column metadata.bulk_operation_log.id is 'Key.';
-comment on column metadata.bulk_operation_log.operation_type is 'IMPORT, NORMALIZE, REPLAY, PURGE or BACKFILL.';
-comment on column metadata.bulk_operation_log.target_table is 'What is written: catalog, or schema and table.';
+comment on column metadata.bulk_operation_log.operation_type is 'IMPORT, NORMALIZE, REPLAY, PURGE, BACKFILL or MAINTAIN.';
+comment on column metadata.bulk_operation_log.target_table is
+    'What is written: catalog, or schema and table; of MAINTAIN the command.';
 comment on column metadata.bulk_operation_log.status is
     'RUNNING, COMPLETED, FAILED (nothing was written), PARTIAL (some was) or CANCELLED.';
 comment on column metadata.bulk_operation_log.started_at is 'When it began, by the clock.';

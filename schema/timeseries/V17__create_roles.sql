@@ -6,7 +6,8 @@
 --                    a reading, so the configuration write.conflicting_value = "replace" needs a grant of its own.
 --          operator  looks at everything, replays and purges dead letters, and has hours computed again; as the worker
 --                    it adds readings and changes none.
---          reader    dashboards: readings, rollups and names; no payloads, no journal.
+--          reader    dashboards, `ingest status`: readings, rollups, names and ledgers; of dead letters when and why, no
+--                    payload and no topic.
 --          migrator  makes objects in the schema, and records them; owns the schema where deploy/prepare-database.sql
 --                    made it, and no table: TimescaleDB runs the jobs of a table as its owner, who has to be able to
 --                    log in; so what a login makes is that login's.
@@ -112,6 +113,22 @@ to greenhouse_operator;
 grant insert on iot.sensor_readings to greenhouse_operator;
 grant insert, update on iot.ingest_written_hours to greenhouse_operator;
 grant select, insert, update on iot.ingest_late_buckets to greenhouse_operator;
+
+-- reader: `ingest status`.
+grant select on
+    iot.ingest_gateway_hours,
+    iot.ingest_written_hours,
+    iot.ingest_late_buckets,
+    iot.v_ingest_sessions
+to greenhouse_reader;
+grant select (
+    received_at,
+    reasons
+) on iot.ingest_dead_letters to greenhouse_reader;
+grant select (
+    hour,
+    readings
+) on iot.ingest_dead_letter_overflow to greenhouse_reader;
 
 -- reader: the dashboards.
 grant select on

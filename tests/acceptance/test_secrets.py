@@ -47,6 +47,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "decode": ("--topic", "GREENHOUSE/SARA"),
     "config": (),
     "normalize": ("--dry-run",),
+    "status": (),
+    "maintain": ("daily", "--dry-run"),
     "catalog list": ("tenants",),
     "catalog add tenant": ("--name", "Sara", "--prefix", "SARA"),
     "catalog add greenhouse": ("--tenant", "SARA", "--code", "01"),

@@ -57,6 +57,8 @@ READABLE = (
     "greenhouse_daily_summary",
     "sensor_performance_daily",
 )
+LEDGERS = ("ingest_gateway_hours", "ingest_written_hours", "ingest_late_buckets", "v_ingest_sessions")
+"""Of the journal what `ingest status` shows to a reader too."""
 JOURNAL = (
     "ingest_sessions",
     "ingest_counters",
@@ -236,12 +238,17 @@ async def test_the_worker_does_nothing_else(iot: Iot) -> None:
 async def test_readers_see_what_was_measured_and_no_more(iot: Iot) -> None:
     views = AGGREGATES if await iot.fetchval("select to_regclass('iot.v_sensor_readings_daily')") else ()
     await iot.execute("set role greenhouse_reader")
-    for name in (*READABLE, *views):
+    for name in (*READABLE, *LEDGERS, *views):
         await iot.fetch(f"select * from iot.{name}")
-    for name in tables(READABLE):
+    for name in tables((*READABLE, *LEDGERS)):
         await refused(iot, f"delete from iot.{name}")
-    for name in JOURNAL:
+    for name in set(JOURNAL) - set(LEDGERS):
         await refused(iot, f"select * from iot.{name}")
+    await iot.fetch("select received_at, reasons from iot.ingest_dead_letters")
+    await iot.fetch("select hour, readings from iot.ingest_dead_letter_overflow")
+    for column in ("payload", "topic", "rejected", "client_id"):
+        await refused(iot, f"select {column} from iot.ingest_dead_letters")
+    await refused(iot, "select topic from iot.ingest_dead_letter_overflow")
     await refused(iot, "insert into iot.units (id, symbol) values (13, 'x')")
     await refused(iot, "create table iot.mine (id int)")
 

@@ -1,0 +1,117 @@
+"""The steps of `ingest maintain` on what the scheduler should have done: failed jobs, aggregates that lag.
+
+A refresh goes slice by slice, the oldest first, and computes only buckets whose readings changed: what was
+done is not done again. It never begins before the oldest chunk of readings, since a bucket without its
+readings would be emptied. For the login that owns the tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import CheckFailed
+from ingest.operate import maintain_sql as sql
+from ingest.operate import status_rows_sql, status_sql
+from ingest.operate.maintain_steps import Look, Step, Task
+from ingest.operate.normalize import recompute_noted_hours
+from ingest.operate.status_facts import Aggregate, Job
+from ingest.operate.status_judge import label
+from ingest.operate.status_readings import chunks_of_readings, is_stale
+from ingest.policy_settings import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.operate.maintain_steps import Ground
+
+_RECORD_PATIENCE_S: Final = 30.0
+"""For the scheduler to begin a job that was asked to start now, and to end it: those of ours take a
+second."""
+_POLL_S: Final = 0.2
+_SLICE_DAYS: Final = 7
+"""Of an aggregate by the hour: a week of 4.3 million readings a day is computed in about a minute."""
+_LOOKED_BACK: Final = timedelta(days=3)
+"""What the refresh policies look back, before what an aggregate has already."""
+
+
+async def _look_at_jobs(ground: Ground) -> Look:
+    records = await ground.timeseries.fetch(status_sql.JOBS, ground.settings.status.aggregate_late_runs)
+    failed = [
+        job for job in (Job(**dict(each)) for each in records) if job.status == "Failed" and job.scheduled
+    ]
+    told = [f"{label(job)}: {job.error}" for job in failed if job.error]
+    return Look(told, [Task(f"run {label(job)}", (job.job_id, job.last_run_started_at)) for job in failed])
+
+
+async def _run(ground: Ground, task: Task) -> str:
+    """Run a job here, then have the scheduler do it, whose record is what status shows."""
+    job_id, failed_at = task.arguments
+    await ground.timeseries.execute(sql.RUN_JOB, job_id)
+    await ground.timeseries.execute(sql.START_JOB, job_id)
+    deadline_s = asyncio.get_running_loop().time() + _RECORD_PATIENCE_S
+    while asyncio.get_running_loop().time() < deadline_s:
+        record = await ground.timeseries.fetchrow(sql.JOB_RECORD, job_id)
+        if record is not None and record["status"] is not None and record["started_at"] != failed_at:
+            if record["status"] == "Failed":
+                raise CheckFailed(
+                    f"its work is done, and the scheduler's own run failed again: {record['error']}"
+                )
+            return f"{task.what}: done, and the scheduler's run of it too"
+        await asyncio.sleep(_POLL_S)
+    return f"{task.what}: done; the scheduler has not begun it within {_RECORD_PATIENCE_S:g} s"
+
+
+async def _look_at_aggregates(ground: Ground) -> Look:
+    chunks = await chunks_of_readings(ground.timeseries)
+    records = await ground.timeseries.fetch(status_sql.AGGREGATES, 0.0)
+    ours = ground.settings.refresh_every.model_dump()
+    told: list[str] = []
+    tasks: list[Task] = []
+    for aggregate in (Aggregate(**dict(each)) for each in records if each["name"] in ours):
+        if await is_stale(ground.timeseries, aggregate, chunks):
+            slices = list(_slices(aggregate, chunks[0][0]))
+            told.append(
+                f"{aggregate.name} has readings up to {aggregate.watermark or 'none'}: {len(slices)} slices"
+            )
+            tasks += [
+                Task(
+                    f"{aggregate.name} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
+                    (aggregate.name, start, end),
+                )
+                for start, end in slices
+            ]
+    hours = await ground.timeseries.fetchrow(status_rows_sql.LATE_HOURS)
+    if hours is not None and hours["hours"]:
+        tasks.append(Task(f"compute {hours['hours']} hours with late readings again"))
+    return Look(told, tasks)
+
+
+def _slices(aggregate: Aggregate, oldest: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut what is to be refreshed into whole buckets, some at a time."""
+    bucket = BUCKETS[aggregate.name]
+    start = oldest if aggregate.watermark is None else max(oldest, aggregate.watermark - _LOOKED_BACK)
+    start = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    if bucket.months:
+        start = start.replace(day=1)
+    while start < aggregate.wanted:
+        end = _months_on(start) if bucket.months else start + timedelta(days=_SLICE_DAYS)
+        yield start, min(end, aggregate.wanted)
+        start = end
+
+
+def _months_on(start: datetime) -> datetime:
+    return (start + timedelta(days=32)).replace(day=1)
+
+
+async def _refresh(ground: Ground, task: Task) -> str | None:
+    if task.arguments:
+        await ground.timeseries.execute(sql.REFRESH, *task.arguments)
+        return None
+    left = await recompute_noted_hours(ground.settings, stop=ground.stop)
+    return f"{task.what}: {left} are left, of hours that are not over" if left else None
+
+
+JOBS: Final = Step("jobs", "background jobs whose last run failed", _look_at_jobs, _run)
+AGGREGATES: Final = Step("aggregates", "aggregates that lack readings", _look_at_aggregates, _refresh)
