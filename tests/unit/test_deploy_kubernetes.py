@@ -30,12 +30,18 @@ OBJECTS: dict[str, dict[str, Any]] = {
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 WORKER: dict[str, Any] = OBJECTS["stateful-set.yaml"]["spec"]["template"]["spec"]
 MIGRATE: dict[str, Any] = OBJECTS["migrate-job.yaml"]["spec"]["template"]["spec"]
+MAINTAIN: dict[str, dict[str, Any]] = {
+    period: OBJECTS[f"maintain-{period}.yaml"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    for period in ("daily", "weekly", "monthly")
+}
 SETTINGS = Settings()
 ADAPTER: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus-adapter-values.yaml").read_text())
 LEAVING_S = 3 + 3 * 2
 """What a worker takes after its last COMMIT: quality issues 3 s; stored list, leave and close 2 s each."""
 
-every_pod = pytest.mark.parametrize("pod", [WORKER, MIGRATE], ids=["worker", "migrate"])
+every_pod = pytest.mark.parametrize(
+    "pod", [WORKER, MIGRATE, *MAINTAIN.values()], ids=["worker", "migrate", *MAINTAIN]
+)
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def test_the_kustomization_has_every_object_but_the_job() -> None:
     assert version is not None
     [image] = KUSTOMIZATION["images"]
     assert image["newTag"] == version[1]
-    for pod in (WORKER, MIGRATE):
+    for pod in (WORKER, MIGRATE, *MAINTAIN.values()):
         assert container(pod)["image"] == f"{image['name']}:{version[1]}"
 
 
@@ -120,12 +126,12 @@ def test_every_variable_is_an_option_and_every_secret_a_file_that_is_mounted(pod
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_the_migration_and_the_workers_have_a_login_each() -> None:
+def test_the_workers_have_a_login_of_their_own() -> None:
     names = [
         next(volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
-        for pod in (WORKER, MIGRATE)
+        for pod in (WORKER, MIGRATE, *MAINTAIN.values())
     ]
-    assert names == ["greenhouse-ingest", "greenhouse-ingest-migrator"]
+    assert names == ["greenhouse-ingest", *["greenhouse-ingest-migrator"] * 4]
     assert variables(MIGRATE).keys() == {"INGEST_METADATA_DSN_FILE", "INGEST_TIMESERIES_DSN_FILE"}
 
 
@@ -183,6 +189,8 @@ def test_the_pods_run_what_the_image_is_for() -> None:
     assert "command" not in container(WORKER)
     assert container(WORKER)["args"] == ["run"]
     assert container(MIGRATE)["args"] == ["schema", "migrate"]
+    for period, pod in MAINTAIN.items():
+        assert container(pod)["args"] == ["maintain", period, "--yes", "--json"]
     assert "INGEST_OBSERVE__HTTP_HOST=0.0.0.0" in found["ENV"]
 
 
