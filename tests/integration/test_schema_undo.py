@@ -30,7 +30,7 @@ REFUSALS = [
     (
         TIMESERIES,
         "15",
-        "insert into iot.ingest_sessions (client_id, pending) values ('a', 'abcdef')",
+        "insert into iot.ingest_sessions (client_id, pending) values ('a', 'abcdefgh')",
         "session",
     ),
     (TIMESERIES, "14", COMPRESSED, "columnstore chunks"),
