@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Literal
 
 from ingest.addresses import broker_address
-from ingest.receive import MqttVersion, Opened, Session
+from ingest.receive import MqttVersion, Opened, Session, answers_to
 from ingest.settings import BrokerSettings
 from tests.gateways import Message
 
@@ -65,7 +65,7 @@ class Client:
 
     async def acknowledge_all(self) -> None:
         """PUBACK everything, and wait for the proof."""
-        self.session.acknowledge([each.packet_id for each in self.deliveries if each.packet_id])
+        self.session.acknowledge(answers_to(self.deliveries))
         self.session.ping()
         await self.until(lambda: self.pongs == self.pings)
 

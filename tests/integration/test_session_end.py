@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.receive import ConnectionLost, MqttVersion
+from ingest.model import Delivery
+from ingest.receive import ConnectionLost, MqttVersion, answers_to
 from tests.gateways import Message, packet, publish
 from tests.proxy import Proxy
 from tests.scripted_broker import ScriptedBroker
@@ -45,14 +45,12 @@ async def test_a_session_taken_over_ends_and_another_connects_at_once(
     client = client_of(broker.url, version)
     await client.connect(topic)
     for _ in range(3):  # each end frees a file descriptor that the next connection gets
-        rival = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
+        rival = client_of(broker.url, version, client_id=client.settings.client_id)
         await rival.connect(topic)
         assert "broker" in await client.closed()
-        client = client_of(broker.url, version, client_id=client.settings.client_id, connect_timeout_s=2.0)
-        started_s = time.monotonic()
-        await client.connect(topic)
+        client = client_of(broker.url, version, client_id=client.settings.client_id)
+        await client.connect(topic)  # or raises after connect_timeout_s
         assert "broker" in await rival.closed()
-        assert time.monotonic() - started_s < 1.0
     await publish(broker.port, messages(topic, 1))
     await client.receive(1)
 
@@ -110,7 +108,9 @@ async def test_acknowledgements_wait_for_a_broker_that_reads_slowly(
         await client.connect("a/#")
         ids = [number % 65_535 + 1 for number in range(1_100_000)]
         for start in range(0, len(ids), 20_000):
-            client.session.acknowledge(ids[start : start + 20_000])
+            client.session.acknowledge(
+                answers_to(Delivery("", b"", 2, packet_id) for packet_id in ids[start : start + 20_000])
+            )
         client.session.ping()
         broker.read_on()
         await client.until(lambda: client.pongs == 1)
