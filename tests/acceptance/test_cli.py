@@ -34,13 +34,8 @@ def cluster() -> Iterator[PostgresCluster]:
 
 
 def test_help_names_the_commands_and_answers_quickly(ingest: CommandLine) -> None:
-    began = time.monotonic()
-    done = ingest("--help")
-    assert done.returncode == 0
-    for command in ("run", "check", "decode", "config", "catalog", "dead-letters", "schema", "demo"):
-        assert f"  {command} " in done.stdout
-    assert time.monotonic() - began < 5  # a quarter of a second on an idle machine
-    listed = subprocess.run(
+    """Quickly: a tenth of a second of processor time, as long as it imports none of what takes more."""
+    done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "ingest", "--help"],
         capture_output=True,
         text=True,
@@ -48,7 +43,9 @@ def test_help_names_the_commands_and_answers_quickly(ingest: CommandLine) -> Non
         env=ingest.environment,
         cwd=ingest.directory,
     )
-    imported = {line.rpartition("|")[2].strip() for line in listed.stderr.splitlines()}
+    for command in ("run", "check", "decode", "config", "catalog", "dead-letters", "schema", "demo"):
+        assert f"  {command} " in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"asyncpg", "paho.mqtt", "pydantic", "structlog", "rich"}
 
 

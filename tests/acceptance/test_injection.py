@@ -13,7 +13,6 @@ import os
 import pty
 import re
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
@@ -41,7 +40,7 @@ SQL = (
     "$1",
     "$$; drop schema iot cascade; $$",
     "%s %(x)s {0} {x!r}",
-    "\\'; select pg_sleep(60); --",
+    "\\'; select pg_sleep(600); --",
     "x') or 1=1 --",
     "a, b); truncate iot.ingest_dead_letters; --",
 )
@@ -179,14 +178,12 @@ async def test_text_stays_text(
     await worker.until(lambda: is_ready(port), "the worker is ready")
     before = await asyncio.to_thread(series, port)
     stored_before = await greenhouse.fetchval(COUNT)
-    started_s = time.monotonic()
     await publish(broker.port, messages)
 
     async def all_committed() -> bool:
         return (await greenhouse.counters(client_id))["committed"] == len(messages)
 
-    await worker.until(all_committed, "every message is committed")
-    assert time.monotonic() - started_s < 50, "nothing slept in the database"
+    await worker.until(all_committed, "every message is committed, and nothing slept in the database")
     assert await asyncio.to_thread(series, port) == before, "no name has become a metric or a label"
     counters = await greenhouse.counters(client_id)
     assert counters["decoded"] == counters["written"] + counters["duplicate"] + counters["rejected"]

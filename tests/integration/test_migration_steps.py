@@ -59,7 +59,7 @@ async def test_others_get_in_while_a_migration_wants_the_table(
             await other.fetch("select * from metadata.a")
             migration = asyncio.create_task(migrate(postgres_dsn, METADATA, folder=folder))
             for _ in range(20):  # each would wait for the report behind the migration
-                await asyncio.wait_for(writer.execute("insert into metadata.a values (1)"), 1)
+                await asyncio.wait_for(writer.execute("insert into metadata.a values (1)"), 20)
                 await asyncio.sleep(0.05)
             assert not migration.done()
         assert [file.version for file in await migration] == ["2"]
