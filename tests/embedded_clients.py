@@ -63,4 +63,20 @@ async def new_hypertable(connection: asyncpg.Connection) -> str:
     return name
 
 
+_LEFT = """
+    select c.oid::regclass::text
+    from pg_class as c
+    where c.relnamespace = 'public'::regnamespace
+        and c.relkind = 'r'
+        and not exists (select from pg_depend as d where d.objid = c.oid and d.deptype = 'e')
+"""
+
+
+async def drop_tables(database: EmbeddedDatabase) -> None:
+    """Drop every table of schema public that no extension brought, and what depends on it."""
+    async with connected(database) as connection:
+        for (table,) in await connection.fetch(_LEFT):
+            await connection.execute(f"drop table {table} cascade")
+
+
 COLUMNS = ["time", "greenhouse_id", "sensor_id", "sensor_type_id", "value"]

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from ingest.migrate import Database
 from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.held_batch import arrive_behind_the_first
 from tests.acceptance.small_disk import small_disk
 from tests.acceptance.workers import until
 from tests.gateways import publish
-from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import PostgresCluster
+from tests.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -52,10 +53,18 @@ def server() -> Iterator[PostgresCluster]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def templates_there(server: PostgresCluster) -> Templates:
+    return Templates(server)
+
+
 @pytest.fixture
-async def greenhouse(server: PostgresCluster) -> Greenhouse:
-    dsn = server.create_database()
-    await create_both_schemas(dsn)
+def dsn(templates_there: Templates) -> str:
+    return templates_there.copy(*Database)
+
+
+@pytest.fixture
+async def greenhouse(dsn: str) -> Greenhouse:
     made = Greenhouse(dsn)
     await made.register()
     return made

@@ -21,7 +21,7 @@ from tests.integration.plain_postgres import without_timescale
 from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -79,16 +79,30 @@ class Installation:
         return urlunsplit(parts._replace(netloc=place))
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PostgresCluster]:
+    """A server that asks for passwords."""
+    with PostgresCluster() as running:
+        (running.data_directory / "pg_hba.conf").write_text(HBA)
+        running.restart()
+        yield running
+
+
 @pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    with PostgresCluster() as cluster:
-        (cluster.data_directory / "pg_hba.conf").write_text(HBA)
-        for service in DATABASES:
-            cluster.create_database(SERVICES[service]["environment"]["POSTGRES_DB"])
-        connection = await asyncpg.connect(cluster.dsn())
-        await connection.execute("select pg_reload_conf()")
-        await connection.close()
-        yield Installation(tmp_path / "secrets", cluster)
+async def installation(tmp_path: Path, cluster: PostgresCluster) -> AsyncIterator[Installation]:
+    """Both databases, and none of the roles that an earlier test made."""
+    names = [SERVICES[service]["environment"]["POSTGRES_DB"] for service in DATABASES]
+    for name in names:
+        cluster.create_database(name)
+    yield Installation(tmp_path / "secrets", cluster)
+    for name in names:
+        cluster.drop_database(name)
+    connection = await asyncpg.connect(cluster.dsn())
+    for (role,) in await connection.fetch(
+        "select rolname from pg_roles where rolname <> 'postgres' and rolname not like 'pg\\_%'"
+    ):
+        await connection.execute(f"drop role {role}")
+    await connection.close()
 
 
 async def who(dsn: str) -> str:

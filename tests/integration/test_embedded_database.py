@@ -23,6 +23,7 @@ from tests.embedded_clients import (
     COPY_ROWS,
     START,
     connected,
+    drop_tables,
     new_hypertable,
     new_table,
     readings,
@@ -31,9 +32,10 @@ from tests.embedded_clients import (
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[EmbeddedDatabase]:
-    with EmbeddedDatabase() as running:
-        yield running
+def database(embedded_database: EmbeddedDatabase) -> Iterator[EmbeddedDatabase]:
+    """The run's embedded database; what the tests of the module make in it is dropped."""
+    yield embedded_database
+    asyncio.run(drop_tables(embedded_database))
 
 
 async def test_it_is_postgresql_17_with_the_community_edition_of_timescaledb(

@@ -20,13 +20,14 @@ from ingest.errors import EmbeddedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-from tests.embedded_clients import COLUMNS, START, connected, new_hypertable, readings, unique
+from tests.embedded_clients import COLUMNS, START, connected, drop_tables, new_hypertable, readings, unique
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[EmbeddedDatabase]:
-    with EmbeddedDatabase() as running:
-        yield running
+def database(embedded_database: EmbeddedDatabase) -> Iterator[EmbeddedDatabase]:
+    """The run's embedded database; what the tests of the module make in it is dropped."""
+    yield embedded_database
+    asyncio.run(drop_tables(embedded_database))
 
 
 async def test_continuous_aggregates_compression_and_jobs(database: EmbeddedDatabase) -> None:
@@ -54,8 +55,14 @@ async def test_continuous_aggregates_compression_and_jobs(database: EmbeddedData
             await connection.copy_records_to_table(table, records=readings(1), columns=COLUMNS)
 
 
-@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
-async def test_a_data_directory_opens_again(tmp_path: Path, crash: bool) -> None:  # noqa: FBT001 -- a parameter
+async def test_a_data_directory_opens_again_however_it_was_closed(tmp_path: Path) -> None:
+    """Stopped, asked to end (SIGTERM) and killed, the latter two with a client connected."""
+
+    async def ended(database: EmbeddedDatabase, number: signal.Signals, exit_code: int) -> None:
+        os.kill(database.pid, number)
+        with pytest.raises(EmbeddedError, match=f"ended by itself with exit code {exit_code}"):
+            await asyncio.wait_for(database.wait_closed(), 30)
+
     async with EmbeddedDatabase(tmp_path / "data") as database, connected(database) as connection:
         table = await new_hypertable(connection)
         await connection.copy_records_to_table(table, records=readings(1000), columns=COLUMNS)
@@ -63,23 +70,20 @@ async def test_a_data_directory_opens_again(tmp_path: Path, crash: bool) -> None
         await connection.copy_records_to_table(
             table, records=readings(10, START + timedelta(hours=2)), columns=COLUMNS
         )
-        if crash:
-            os.kill(database.pid, signal.SIGKILL)
-            with pytest.raises(EmbeddedError, match="ended by itself with exit code -9"):
-                await database.wait_closed()
+        await ended(database, signal.SIGTERM, 0)
     async with EmbeddedDatabase(tmp_path / "data") as database, connected(database) as connection:
         assert await connection.fetchval(f"select count(*) from {table}") == 1010
         rows = readings(5, START + timedelta(hours=4))
         assert await connection.copy_records_to_table(table, records=rows, columns=COLUMNS) == "COPY 5"
-
-
-async def test_it_ends_with_sigterm_while_clients_are_connected() -> None:
-    with EmbeddedDatabase() as database:
-        connection = await asyncpg.connect(database.dsn)
-        os.kill(database.pid, signal.SIGTERM)
-        with pytest.raises(EmbeddedError, match="ended by itself with exit code 0"):
-            await asyncio.wait_for(database.wait_closed(), 10)
-        connection.terminate()
+        await connection.execute(f"select compress_chunk(c, true) from show_chunks('{table}') c")
+        await connection.copy_records_to_table(
+            table, records=readings(10, START + timedelta(hours=6)), columns=COLUMNS
+        )
+        await ended(database, signal.SIGKILL, -9)
+    async with EmbeddedDatabase(tmp_path / "data") as database, connected(database) as connection:
+        assert await connection.fetchval(f"select count(*) from {table}") == 1025
+        rows = readings(5, START + timedelta(hours=8))
+        assert await connection.copy_records_to_table(table, records=rows, columns=COLUMNS) == "COPY 5"
 
 
 def test_it_ends_with_its_parent() -> None:

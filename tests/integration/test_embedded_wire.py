@@ -6,6 +6,7 @@ up half way, statements in the middle of a failed sequence.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -22,6 +23,7 @@ import pytest
 from ingest.embedded import EmbeddedDatabase
 from ingest.embedded.nodejs import find_node, installed_front
 from ingest.errors import EmbeddedError
+from tests.embedded_clients import drop_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +35,10 @@ PROTOCOL_3_0 = 3 << 16
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[EmbeddedDatabase]:
-    with EmbeddedDatabase() as running:
-        yield running
+def database(embedded_database: EmbeddedDatabase) -> Iterator[EmbeddedDatabase]:
+    """The run's embedded database; what the tests of the module make in it is dropped."""
+    yield embedded_database
+    asyncio.run(drop_tables(embedded_database))
 
 
 def packed(kind: bytes, body: bytes) -> bytes:

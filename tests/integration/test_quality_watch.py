@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from ingest.migrate import Database, migrate
+from ingest.migrate import Database
 from ingest.model import Delivery, Gateway, RejectedRow, Rejection, Row
 from ingest.observe.logs import Repeats
 from ingest.observe.metrics import Metrics
@@ -23,6 +23,7 @@ from ingest.write import Batch, Outcome
 from ingest.write.ledger import Booking
 from tests.acceptance.workers import until
 from tests.servers import PostgresCluster
+from tests.templates import Templates
 from tests.unit.catalog_examples import SARA, SARA_01, UNITS, example_catalog
 from tests.unit.quality_stream import GREENHOUSE, series_of
 
@@ -44,11 +45,14 @@ def cluster() -> Iterator[PostgresCluster]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def templates_there(cluster: PostgresCluster) -> Templates:
+    return Templates(cluster)
+
+
 @pytest.fixture
-async def dsn(cluster: PostgresCluster) -> str:
-    made = cluster.create_database()
-    await migrate(made, Database.METADATA)
-    return made
+def dsn(templates_there: Templates) -> str:
+    return templates_there.copy(Database.METADATA)
 
 
 def watch_of(dsn: str, metrics: Metrics | None = None, **quality: object) -> QualityWatch:

@@ -58,17 +58,23 @@ async def applied(dsn: str, database: Database, folder: Path | None = None) -> l
     return [state.version for state in states if state.applied_at is not None]
 
 
+@pytest.fixture
+def dsn(request: pytest.FixtureRequest, database: Database) -> str:
+    """A database with the schema in question; metadata has no need of TimescaleDB."""
+    return str(request.getfixturevalue("metadata_dsn" if database is METADATA else "migrated_dsn"))
+
+
 @pytest.mark.parametrize("database", list(Database))
-async def test_undone_and_done_again_is_the_same(migrated_dsn: str, database: Database) -> None:
-    before = await describe(migrated_dsn, database)
-    versions = await applied(migrated_dsn, database)
+async def test_undone_and_done_again_is_the_same(dsn: str, database: Database) -> None:
+    before = await describe(dsn, database)
+    versions = await applied(dsn, database)
     told: list[str] = []
-    steps = await undo(migrated_dsn, database, "11", on_undone=lambda step, _: told.append(step.version))
+    steps = await undo(dsn, database, "11", on_undone=lambda step, _: told.append(step.version))
     assert [step.version for step in steps] == told == versions[:0:-1]
-    assert await applied(migrated_dsn, database) == ["11"]
-    assert await undo(migrated_dsn, database, "11") == []
-    assert len(await migrate(migrated_dsn, database)) == len(told)
-    assert await describe(migrated_dsn, database) == before
+    assert await applied(dsn, database) == ["11"]
+    assert await undo(dsn, database, "11") == []
+    assert len(await migrate(dsn, database)) == len(told)
+    assert await describe(dsn, database) == before
 
 
 @pytest.mark.parametrize("database", list(Database))
@@ -79,29 +85,29 @@ async def test_every_version_above_the_baseline_has_its_undo_file(database: Data
 
 
 @pytest.mark.parametrize("database", list(Database))
-async def test_without_a_version_only_the_newest_is_undone(migrated_dsn: str, database: Database) -> None:
-    versions = await applied(migrated_dsn, database)
-    (step,) = await undo(migrated_dsn, database, None)
+async def test_without_a_version_only_the_newest_is_undone(dsn: str, database: Database) -> None:
+    versions = await applied(dsn, database)
+    (step,) = await undo(dsn, database, None)
     assert step.version == versions[-1]
-    assert await applied(migrated_dsn, database) == versions[:-1]
+    assert await applied(dsn, database) == versions[:-1]
 
 
 @pytest.mark.parametrize(
     ("database", "version", "change", "reason"), REFUSALS, ids=[f"{each[0]}-{each[1]}" for each in REFUSALS]
 )
 async def test_what_would_be_lost_is_refused_and_those_above_stay_undone(
-    migrated_dsn: str, database: Database, version: str, change: str, reason: str
+    dsn: str, database: Database, version: str, change: str, reason: str
 ) -> None:
     if version in {"12_1", "11_1"}:  # what is inserted would have a newer version refuse first
-        await undo(migrated_dsn, database, version)
-    await execute(migrated_dsn, *change.split(";\n"))
-    trials = await try_undo(migrated_dsn, database, "11")
+        await undo(dsn, database, version)
+    await execute(dsn, *change.split(";\n"))
+    trials = await try_undo(dsn, database, "11")
     assert trials[-1].step.version == version
     assert [trial.refusal for trial in trials[:-1]] == [None] * (len(trials) - 1)
     with pytest.raises(MigrationError, match=rf"^U{version}__\w+\.sql, line \d+ .*{reason}") as caught:
-        await undo(migrated_dsn, database, "11")
+        await undo(dsn, database, "11")
     assert str(caught.value).count("Hint:") <= 1
-    assert (await applied(migrated_dsn, database))[-1] == version
+    assert (await applied(dsn, database))[-1] == version
 
 
 async def test_a_trial_leaves_everything_as_it_was(migrated_dsn: str) -> None:
