@@ -44,6 +44,8 @@ _ROOT: Final = Path(__file__).parents[1]
 _SENSORS_EACH: Final = 100
 _RATE: Final = 2_000
 """Readings a second."""
+_EVERY_S: Final = 0.02
+"""How often some come: each arrival is a pause of its own, whatever the catalog does."""
 _PHASE_S: Final = 10.0
 _PATIENCE_S: Final = 300.0
 
@@ -172,7 +174,7 @@ async def flow(port: int, sensors: list[tuple[str, str]]) -> None:
     chance = random.Random(1)  # noqa: S311 (a sample, not a secret)
     while True:
         began_s = time.monotonic()
-        some = chance.choices(sensors, k=_RATE // 4)
+        some = chance.choices(sensors, k=int(_RATE * _EVERY_S))
         await publish(
             port,
             [
@@ -183,7 +185,7 @@ async def flow(port: int, sensors: list[tuple[str, str]]) -> None:
                 for greenhouse, code in some
             ],
         )
-        await asyncio.sleep(max(0.0, began_s + 0.25 - time.monotonic()))
+        await asyncio.sleep(max(0.0, began_s + _EVERY_S - time.monotonic()))
 
 
 async def measure(dsn: str, port: int, folder: Path, greenhouses: int) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import asyncpg
 import pytest
 
@@ -96,3 +99,14 @@ async def test_what_trying_again_cannot_mend_is_raised_at_once(error: Exception)
     with pytest.raises(type(error)) as raised:
         await until_done(work, min_s=1, max_s=1, on_retry=lambda *_: pytest.fail("tried again"))
     assert raised.value is error
+
+
+async def test_what_succeeds_at_once_leaves_nothing_to_collect() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    gc.collect()
+    for _ in range(100):
+        assert await until_done(work, min_s=1, max_s=1, on_retry=lambda *_: None) == 1
+    assert gc.collect() < 100
