@@ -18,6 +18,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.log_page import hold
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -160,9 +162,12 @@ class WorkerProcess:
         return int(found[1]) * 1024 if found else 0
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Give the log so far; a line that is being written is left out."""
-        lines = self.log_text.splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
+        """Give the log so far, each line as docs/logs.md has it; one that is being written is left out."""
+        texts = self.log_text.splitlines(keepends=True)
+        lines = [json.loads(text) for text in texts if text.startswith("{") and text.endswith("}\n")]
+        for line in lines:
+            hold(line)
+        return lines
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give the log lines of one event."""
