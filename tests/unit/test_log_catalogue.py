@@ -191,8 +191,8 @@ def test_ten_questions_are_answered(day: list[dict[str, Any]]) -> None:
         "ingest-a-1\tworker_process_ended\t1",
     ]
     assert answer_to("Which catalogs", day) == [
-        "2026-11-26T08:30:00\tingest-a-0\t35259a88a2e2a3f2\t12\t96",
-        "2026-11-26T09:10:01\tingest-a-1\t747a1f6c19c9d2ff\t12\t97",
+        "2026-11-26T08:30:00\tingest-a-0\t1111111111111111\t12\t96",
+        "2026-11-26T09:10:01\tingest-a-1\t2222222222222222\t12\t97",
     ]
     assert answer_to("How many connections", day) == ["2026-11-26T04\t2\t1", "2026-11-26T09\t1\t0"]
     assert answer_to("Which batches", day) == [
