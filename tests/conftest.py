@@ -147,6 +147,19 @@ async def timescale_dsn(timescale_server: str, sole_database: SoleDatabase | Non
         yield dsn
 
 
+@pytest.fixture(scope="module")
+def module_timescale_dsn(timescale_server: str, sole_database: SoleDatabase | None) -> Iterator[str]:
+    """As `timescale_dsn`, one for the tests of a module."""
+    if sole_database is not None:
+        asyncio.run(sole_database.empty())
+        yield sole_database.dsn
+        return
+    name = _unused_name()
+    asyncio.run(_execute(timescale_server, f"create database {name}"))
+    yield _of_name(timescale_server, name)
+    asyncio.run(_execute(timescale_server, f"drop database {name} with (force)"))
+
+
 @pytest.fixture
 async def migrated_dsn(timescale_server: str, sole_database: SoleDatabase | None) -> AsyncIterator[str]:
     """A TimescaleDB database with both schemas, as the files make them."""
@@ -162,10 +175,18 @@ async def migrated_dsn(timescale_server: str, sole_database: SoleDatabase | None
 
 @asynccontextmanager
 async def _new_database(server: str) -> AsyncIterator[str]:
-    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
+    name = _unused_name()
     await _execute(server, f"create database {name}")
-    yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    yield _of_name(server, name)
     await _execute(server, f"drop database {name} with (force)")
+
+
+def _unused_name() -> str:
+    return f"ingest_test_{uuid.uuid4().hex[:12]}"
+
+
+def _of_name(dsn: str, name: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
 async def _execute(dsn: str, statement: str) -> None:

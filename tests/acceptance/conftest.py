@@ -12,7 +12,6 @@ import uuid
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -159,19 +158,15 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture(scope="module")
-def database(timescale_server: str, sole_database: SoleDatabase | None) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, sole_database: SoleDatabase | None) -> str:
     """DSN of a TimescaleDB with both schemas; one for the tests of a module."""
     if sole_database is not None:
         asyncio.run(sole_database.make())
-        yield sole_database.dsn
-        return
-    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
-    asyncio.run(_execute(timescale_server, f"create database {name}"))
-    dsn = urlunsplit(urlsplit(timescale_server)._replace(path=f"/{name}"))
+        return sole_database.dsn
+    dsn = str(request.getfixturevalue("module_timescale_dsn"))
     for each in Database:
         asyncio.run(migrate(dsn, each))
-    yield dsn
-    asyncio.run(_execute(timescale_server, f"drop database {name} with (force)"))
+    return dsn
 
 
 @pytest.fixture
@@ -256,11 +251,3 @@ def worker_of(tmp_path: Path) -> Iterator[WorkerMaker]:
     yield make
     for worker in made:
         worker.__exit__()
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -10,6 +10,7 @@ Whatever the FAULT, some payloads end it, as a bug of ours might: see `Deadly`.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -49,8 +50,9 @@ Fault = Literal[
     "leaving_forgotten",
 ]
 
-Deadly = Literal["SIGKILL", "LOOP", "EXCEPTION"]
-"""What a payload holds to end the process in its decoding, to keep it there, or to raise in its COMMIT."""
+Deadly = Literal["SIGKILL", "STILL", "EXCEPTION"]
+"""What a payload holds to end the process in its decoding, to have it stand still there, as in a loop within
+a C extension, or to raise in its COMMIT."""
 
 NAME, NUMBER, *FREEZE = os.environ.get("FAULT", "no_fault:0").split(":")
 assert NAME in get_args(Fault), NAME
@@ -88,8 +90,8 @@ class MortalDecoder(Decoder):
     ) -> Decoded | Ignored:
         if holds(payload, "SIGKILL"):
             end()
-        while holds(payload, "LOOP"):
-            pass
+        if holds(payload, "STILL"):
+            ctypes.PyDLL(None).sleep(3_600)  # as PyDLL, it keeps the interpreter to itself
         return super().decode(topic, payload, receipt_us, now_us=now_us, time_range_us=time_range_us)
 
 

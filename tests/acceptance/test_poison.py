@@ -43,12 +43,12 @@ async def deaths_until(worker: WorkerProcess, greenhouse: Greenhouse, count: int
         worker.start()
 
 
-@pytest.mark.parametrize("deadly", ["SIGKILL", "LOOP", "EXCEPTION"])
+@pytest.mark.parametrize("deadly", ["SIGKILL", "STILL", "EXCEPTION"])
 async def test_a_message_that_ends_the_worker(
     deadly: str, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     greenhouse = await registered(plain_dsn)
-    settings: dict[str, dict[str, object]] = {"observe": {"hang_s": 2}, "write": {"max_batch_rows": 50}}
+    settings: dict[str, dict[str, object]] = {"observe": {"hang_s": 3}, "write": {"max_batch_rows": 50}}
     worker = worker_of(greenhouse, plain_dsn, broker.url, settings=settings, fault=HARMLESS)
     await worker.ready()
     await worker.stop()

@@ -10,7 +10,6 @@ import asyncio
 import os
 import re
 import sys
-import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,12 +19,11 @@ import pytest
 from ingest.errors import MigrationError, Unavailable
 from ingest.migrate import Database, migrate, schema_folder, verify
 from ingest.migration_files import load_migrations
-from tests.conftest import EXTERNAL_TIMESERIES
 from tests.integration.hostile_ground import CUT, Ground, half_way, made_by
 from tests.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.servers import PostgresCluster
@@ -75,18 +73,6 @@ GATE = 20_340_817
 
 
 @pytest.fixture(scope="module")
-def timescale(timescale_server: str) -> Iterator[str]:
-    """DSN of a database on TimescaleDB for this module; the embedded server has only the one."""
-    if EXTERNAL_TIMESERIES not in os.environ:
-        yield timescale_server
-        return
-    name = f"ingest_test_{uuid.uuid4().hex[:12]}"
-    asyncio.run(execute(timescale_server, f"create database {name}"))
-    yield urlunsplit(urlsplit(timescale_server)._replace(path=f"/{name}"))
-    asyncio.run(execute(timescale_server, f"drop database {name} with (force)"))
-
-
-@pytest.fixture(scope="module")
 def grounds(
     request: pytest.FixtureRequest,
     postgres_cluster: PostgresCluster,
@@ -97,7 +83,11 @@ def grounds(
     def ground(name: str) -> Ground:
         if name not in made:
             plain = name != "timescale"
-            dsn = postgres_cluster.create_database() if plain else request.getfixturevalue("timescale")
+            dsn = (
+                postgres_cluster.create_database()
+                if plain
+                else request.getfixturevalue("module_timescale_dsn")
+            )
             made[name] = Ground(dsn, GROUNDS[name], tmp_path_factory.mktemp(name), plain=plain)
         return made[name]
 
