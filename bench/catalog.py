@@ -1,7 +1,8 @@
 """The worker with a catalog of a million sensors: start, memory, the event loop while the catalog changes.
 
     python -m bench.catalog                          1 000 tenants, 10 000 greenhouses, 1 000 000 sensors
-    python -m bench.catalog --greenhouses 100        a hundred sensors each, ten greenhouses a tenant
+    python -m bench.catalog --greenhouses 100        of a hundred sensors each; ten greenhouses a tenant
+    python -m bench.catalog --each 22                220 000 sensors
     python -m bench.catalog --json FILE              the figures as JSON, too
 
 The worker of `ingest run` with a probe in its event loop (`bench.probed_worker`), while readings of random
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _ROOT: Final = Path(__file__).parents[1]
-_SENSORS_EACH: Final = 100
 _RATE: Final = 2_000
 """Readings a second."""
 _EVERY_S: Final = 0.02
@@ -97,12 +97,12 @@ where application_name = 'greenhouse-ingest catalog'
 """
 
 
-async def fill(connection: asyncpg.Connection[asyncpg.Record], greenhouses: int) -> None:
-    """Register *greenhouses*, with their tenants and sensors; no trigger runs for each of a million rows."""
+async def fill(connection: asyncpg.Connection[asyncpg.Record], greenhouses: int, each: int) -> None:
+    """Register *greenhouses* of *each* so many sensors; no trigger runs for each of a million rows."""
     await connection.execute("set session_replication_role = replica")
     await connection.execute(_TENANTS, greenhouses)
     await connection.execute(_GREENHOUSES, greenhouses)
-    await connection.execute(_SENSORS, _SENSORS_EACH, timeout=_PATIENCE_S)
+    await connection.execute(_SENSORS, each, timeout=_PATIENCE_S)
     await connection.execute("reset session_replication_role")
     await connection.execute("vacuum analyze metadata.sensors")
 
@@ -188,13 +188,13 @@ async def flow(port: int, sensors: list[tuple[str, str]]) -> None:
         await asyncio.sleep(max(0.0, began_s + _EVERY_S - time.monotonic()))
 
 
-async def measure(dsn: str, port: int, folder: Path, greenhouses: int) -> dict[str, Any]:
+async def measure(dsn: str, port: int, folder: Path, greenhouses: int, each: int) -> dict[str, Any]:
     """Run the phases; give their figures."""
     connection = await asyncpg.connect(dsn)
-    await fill(connection, greenhouses)
+    await fill(connection, greenhouses, each)
     rows = await connection.fetch(_SAMPLE)
     ids = [row[0] for row in rows]
-    figures: dict[str, Any] = {"sensors": greenhouses * _SENSORS_EACH}
+    figures: dict[str, Any] = {"sensors": greenhouses * each}
     worker = Probed(folder, f"mqtt://127.0.0.1:{port}", dsn)
     flowing: asyncio.Task[None] | None = None
     try:
@@ -299,11 +299,12 @@ async def _execute(dsn: str, statement: str) -> None:
 def main() -> int:
     """Parse the options, run, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.catalog", description="A large catalog.")
-    parser.add_argument("--greenhouses", type=int, default=10_000, help="a hundred sensors each (10 000)")
+    parser.add_argument("--greenhouses", type=int, default=10_000, help="so many (10 000)")
+    parser.add_argument("--each", type=int, default=100, help="sensors of each greenhouse (100)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, shipped_broker(Path(name)) as broker, database() as dsn:
-        figures = asyncio.run(measure(dsn, broker.port, Path(name), options.greenhouses))
+        figures = asyncio.run(measure(dsn, broker.port, Path(name), options.greenhouses, options.each))
     report(figures)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
