@@ -84,6 +84,10 @@ class Peer:
         raise AssertionError(f"no SUBACK for {topic_filter}")
 
     def publish(self, topic: str, payloads: list[bytes]) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self.client.is_connected():  # rumqttd now and then drops one as another comes; paho returns
+            assert time.monotonic() < deadline_s, "the connection did not come back"
+            time.sleep(0.01)
         sent = [self.client.publish(topic, payload, qos=1) for payload in payloads]
         for one in sent:
             one.wait_for_publish(PATIENCE_S)
