@@ -31,7 +31,7 @@ from ingest.healing import Healer
 from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.mirroring import Mirroring
-from ingest.observe.http import Health, HttpServer
+from ingest.observe.http import Health, serve
 from ingest.observe.logs import Repeats
 from ingest.observe.merged import reported
 from ingest.observe.metrics import Metrics
@@ -135,7 +135,8 @@ class Worker:
 
     async def run(self) -> None:
         """Start everything, wait for `stop`, leave in order. Raises what ends it otherwise."""
-        http = await self._start_http()
+        self._show_gauges()
+        http = await serve(self._settings.observe, self._metrics.registry, self.health)
         work = (
             self._loader.run(),
             self._receive(),
@@ -220,7 +221,7 @@ class Worker:
             async with asyncio.timeout(_LAST_WORD_S):
                 await self._commits.writer.take_leave()
 
-    async def _start_http(self) -> HttpServer | None:
+    def _show_gauges(self) -> None:
         gauge = self._metrics.read_gauge
         gauge("ingest_in_flight_messages", lambda: self._commits.in_flight)
         gauge("ingest_buffered_bytes", lambda: self._commits.buffered_bytes)
@@ -232,13 +233,6 @@ class Worker:
         gauge("ingest_skewed_gateways", lambda: len(self._commits.skews.off(time.monotonic())))
         gauge("ingest_quality_waiting_issues", lambda: self._quality.waiting)
         gauge("ingest_catalog_sensors", lambda: self._intake.resolver.catalog.counts()["sensors"])
-        observe = self._settings.observe
-        if observe.http_port is None:
-            return None
-        http = HttpServer(observe.http_host, observe.http_port, self._metrics, self.health)
-        await http.start()
-        log.info("http_listening", host=observe.http_host, port=http.port)
-        return http
 
     # catalog
 

@@ -13,7 +13,6 @@ import orjson
 
 from ingest.decode.values import Fault
 
-_loads = orjson.loads
 _OPENING_BRACKET = ord("[")
 _INT64_DIGITS = 20
 _LEAST_INT, _MOST_INT = -(2**63), 2**64 - 1
@@ -26,7 +25,7 @@ def parse_payload(payload: bytes, max_depth: int) -> object | Fault:
     An empty array is one deep, a bare number none. Duplicate keys: the last wins.
     """
     try:
-        tree: object = _loads(payload)
+        tree: object = orjson.loads(payload)
     except orjson.JSONDecodeError:
         tree = _parse_leniently(payload)
     # Only a payload with many brackets can be deep; most are not walked. One with no bracket but the first

@@ -24,7 +24,6 @@ _WORDS: Final = {"on": 1.0, "true": 1.0, "off": 0.0, "false": 0.0}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose, subtracted from naive times that mean UTC
-_fromisoformat = datetime.fromisoformat
 _MICROSECOND = timedelta(microseconds=1)
 _DAY_US: Final = 86_400_000_000
 
@@ -96,13 +95,7 @@ def parse_time(value: object, time_range_us: tuple[int, int]) -> int | TimeFault
     if type(value) is str:
         # The separator is looked at first: fromisoformat alone takes a bare date for midnight and
         # reads some 13-digit epoch numbers as dates.
-        try:
-            # Without a call, as nearly all are of this form; exact, as timestamp() is not, and faster.
-            since = _fromisoformat(value) - _EPOCH
-            time_us = since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
-        except (ValueError, TypeError):  # TypeError: without an offset
-            time_us = None
-        if time_us is None or value[10:11] != "T":
+        if value[10:11] != "T" or (time_us := _from_iso(value)) is None:
             time_us = _from_text(value.strip().upper())
     elif type(value) is int or type(value) is float:
         time_us = _from_epoch_number(value)
@@ -136,6 +129,7 @@ def _from_iso(text: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    # Exact, as timestamp() is not, and faster: 0.13 µs, against 0.19 and 0.21 by floor division.
     since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
     return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
 

@@ -11,15 +11,20 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
+from prometheus_client.exposition import choose_encoder
 
 from ingest.errors import ConfigurationError
 from ingest.observe.terminal import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from ingest.settings import ObserveSettings
 
 MAX_HEAD_BYTES = 8192
 """Request line and headers; what nginx and Apache allow for one line, and a probe sends 200 bytes."""
@@ -48,13 +53,6 @@ _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
 
 
-class Page(Protocol):
-    """What /metrics shows: one worker's `Metrics`, or those of several, `Merged`."""
-
-    def negotiated(self, accept: str) -> tuple[str, bytes]:
-        """Return type and page, in the format that an Accept header asks for."""
-
-
 @dataclass(frozen=True, slots=True)
 class Health:
     """`live`: the process works at all. `reasons`: why it is not ready, empty when it is."""
@@ -72,12 +70,18 @@ class _Answer:
 
 
 class HttpServer:
-    """Serves *metrics* and *health* (asked at each request, must not block) on one port."""
+    """Serves the metrics of *registry*, and *health* (asked at each request, must not block), on one port.
 
-    def __init__(self, host: str, port: int, metrics: Page, health: Callable[[], Health]) -> None:
+    /metrics is OpenMetrics 1.0 for a scraper whose Accept header names it, as Prometheus' does; its text
+    format for the others.
+    """
+
+    def __init__(
+        self, host: str, port: int, registry: CollectorRegistry, health: Callable[[], Health]
+    ) -> None:
         self._host = host
         self._port = port
-        self._metrics = metrics
+        self._registry = registry
         self._health = health
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -165,7 +169,8 @@ class HttpServer:
         try:
             match path:
                 case "/metrics":
-                    return _Answer(HTTPStatus.OK, *self._metrics.negotiated(accept))
+                    encode, content_type = choose_encoder(accept)
+                    return _Answer(HTTPStatus.OK, content_type, encode(self._registry))
                 case "/healthz":
                     live = self._health().live
                     return _report(ok=live, report={"live": live})
@@ -178,6 +183,18 @@ class HttpServer:
         except Exception:  # noqa: BLE001 (a page that fails must say 500, and must not end the worker)
             self._log.exception("http_page_failed", path=path)
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def serve(
+    observe: ObserveSettings, registry: CollectorRegistry, health: Callable[[], Health]
+) -> HttpServer | None:
+    """Start the server that the settings ask for; None where they say off. Raises as `HttpServer.start`."""
+    if observe.http_port is None:
+        return None
+    server = HttpServer(observe.http_host, observe.http_port, registry, health)
+    await server.start()
+    structlog.get_logger().info("http_listening", host=observe.http_host, port=server.port)
+    return server
 
 
 def _accepted(fields: Sequence[str]) -> str:

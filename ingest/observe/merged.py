@@ -11,7 +11,6 @@ import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import prometheus_client as prometheus
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 if TYPE_CHECKING:
@@ -102,11 +101,6 @@ class Merged:
     def restarted(self) -> None:
         """Count a process that ended by itself and is started again."""
         self._restarts += 1
-
-    def negotiated(self, accept: str) -> tuple[str, bytes]:
-        """Return type and page of /metrics in the format a scraper's *accept* header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(self.registry)
 
     def collect(self) -> Iterator[Metric]:
         """Give every metric merged, in the order of the catalogue; called at each scrape."""

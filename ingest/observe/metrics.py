@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import prometheus_client as prometheus
-from prometheus_client.exposition import choose_encoder
 
 from ingest.model import REASONS, Reason
 from ingest.quality.issues import KINDS, Kind
@@ -346,18 +345,6 @@ class Metrics:
     def read_gauge(self, name: GaugeName, source: Callable[[], float]) -> None:
         """Have the gauge *name* read from *source* at each scrape; *source* must not block."""
         self._gauges[name].set_function(source)
-
-    def exposition(self) -> bytes:
-        """Return the page of /metrics in Prometheus' text format."""
-        return prometheus.generate_latest(self.registry)
-
-    def negotiated(self, accept: str) -> tuple[str, bytes]:
-        """Return type and page of /metrics in the format a scraper's *accept* header asks for.
-
-        OpenMetrics 1.0 for those who name it, as Prometheus does; its text format for the others.
-        """
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(self.registry)
 
     def _add(self, name: str, **amounts: int) -> None:
         counter, label = self._counters[name], _LABELS[name]

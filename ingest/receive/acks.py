@@ -108,14 +108,14 @@ class AckLedger:
 
     def extended_by(self, entries: Sequence[Entry]) -> list[Entry]:
         """Give the list to store with the COMMIT of *entries*; changes nothing yet."""
-        return (self._without_reused(entries) + list(entries))[-_MOST_PENDING:]
+        return (self._without_reused(_ids_of(entries)) + list(entries))[-_MOST_PENDING:]
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Remember *entries* as committed, after what was committed before."""
-        kept = self._without_reused(entries)
-        self._drop(len(self._unproven) - len(kept))
+        new_ids = _ids_of(entries)
+        self._drop(len(self._unproven) - len(self._without_reused(new_ids)))
         self._unproven += entries
-        self._ids |= _ids_of(entries)
+        self._ids |= new_ids
         self._drop(max(len(self._unproven) - _MOST_PENDING, 0))
 
     def acknowledged(self, count: int) -> None:
@@ -149,12 +149,11 @@ class AckLedger:
         self._acknowledged = 0
         self._pings = deque(0 for _ in self._pings)
 
-    def _without_reused(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Give the list from after the newest entry whose packet id *entries* use again.
+    def _without_reused(self, new_ids: set[int]) -> list[Entry]:
+        """Give the list from after the newest entry whose packet id is among *new_ids*, used again.
 
         A broker reuses an id only after its PUBACK (MQTT 2.2.1-4), and it has seen them in order.
         """
-        new_ids = _ids_of(entries)
         if self._ids.isdisjoint(new_ids):
             return self._unproven
         for index in range(len(self._unproven) - 1, -1, -1):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 65_536
 """Taken from the socket before other tasks get the event loop: 300 single readings, 2 ms. A COPY under way
-waits for the loop, too, to hand on its next piece: with 1 MiB a turn the database stood still for half of the
-time (flat maps 190 000 rows/s instead of 250 000, single readings 94 000 instead of 104 000)."""
+waits for the loop, too, to hand on its next piece: with 1 MiB a turn flat maps came at 190 000 rows/s instead
+of 250 000, single readings at 94 000 instead of 104 000 (`python -m bench --only flat_maps`)."""
 _READS_A_TURN: Final = 4
 """Where TLS gives a record of 16 KiB at a time."""
 

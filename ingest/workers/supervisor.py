@@ -24,7 +24,7 @@ import structlog
 
 from ingest.errors import DatabaseFault
 from ingest.model import MOST_SESSIONS
-from ingest.observe.http import Health, HttpServer
+from ingest.observe.http import Health, serve
 from ingest.observe.logs import Repeats
 from ingest.observe.merged import Merged
 from ingest.workers.child import Child, ending_of
@@ -122,7 +122,7 @@ class Supervisor:
         }
         for number, (handler, argument) in handlers.items():
             loop.add_signal_handler(number, handler, argument)
-        http = await self._start_http()
+        http = await serve(self._settings.observe, self._merged.registry, self.health)
         log.info("supervisor_started", group=self._group, workers=self._count, process_id=os.getpid())
         try:
             await self._work()
@@ -158,15 +158,6 @@ class Supervisor:
         self._code = self._code or code
         self._leaving.set()
         self._news.set()
-
-    async def _start_http(self) -> HttpServer | None:
-        observe = self._settings.observe
-        if observe.http_port is None:
-            return None
-        http = HttpServer(observe.http_host, observe.http_port, self._merged, self.health)
-        await http.start()
-        log.info("http_listening", host=observe.http_host, port=http.port)
-        return http
 
     async def _work(self) -> None:
         """Keep the slots and look for others until it is time to leave; return once every process is gone."""

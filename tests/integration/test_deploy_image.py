@@ -107,7 +107,7 @@ async def health_check(port: int) -> int:
     (Health(live=False), 1),
 ])  # fmt: skip
 async def test_the_health_check_tells_whether_the_process_lives(health: Health, exit_code: int) -> None:
-    server = HttpServer("127.0.0.1", 0, Metrics(), lambda: health)
+    server = HttpServer("127.0.0.1", 0, Metrics().registry, lambda: health)
     await server.start()
     try:
         assert await health_check(server.port) == exit_code

@@ -26,7 +26,7 @@ class Surroundings:
     def __init__(self) -> None:
         self.health = Health()
         self.metrics = Metrics()
-        self.server = HttpServer("127.0.0.1", 0, self.metrics, lambda: self.health)
+        self.server = HttpServer("127.0.0.1", 0, self.metrics.registry, lambda: self.health)
 
     async def send(self, request: bytes, *, end: bool = False) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
@@ -205,4 +205,4 @@ async def test_a_taken_port_is_a_configuration_error(worker: Surroundings) -> No
     with pytest.raises(
         ConfigurationError, match=rf"observe.http_port: 127.0.0.1:{port} cannot be listened on"
     ):
-        await HttpServer("127.0.0.1", port, Metrics(), Health).start()
+        await HttpServer("127.0.0.1", port, Metrics().registry, Health).start()

@@ -32,7 +32,7 @@ async def server() -> AsyncIterator[HttpServer]:
     metrics.messages(received=7, committed=5)
     metrics.batch("straight", rows=500, commit_s=0.2, at_s=1_700_000_000.5)
     metrics.retry("57P01")
-    server = HttpServer("127.0.0.1", 0, metrics, Health)
+    server = HttpServer("127.0.0.1", 0, metrics.registry, Health)
     await server.start()
     yield server
     await server.stop()

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from ingest.migrate import Database
@@ -130,7 +131,7 @@ async def test_issues_are_written_when_the_window_is_over(dsn: str) -> None:
     ]
     assert (rows[0]["greenhouse_id"], rows[0]["sensor_id"]) == (GREENHOUSE, THERMOMETER.sensor_id)
     assert (rows[1]["tenant_id"], rows[1]["greenhouse_id"]) == (SARA, SARA_01)
-    page = metrics.exposition().decode()
+    page = generate_latest(metrics.registry).decode()
     assert 'ingest_quality_issues_total{kind="OUT_OF_RANGE"} 3.0' in page
 
 

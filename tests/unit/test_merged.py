@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from ingest.observe.merged import GAUGES, Family, Merged, reported
@@ -15,9 +16,7 @@ Samples = dict[tuple[str, tuple[str, ...]], float]
 
 def page_of(merged: Merged) -> Samples:
     """Give the page as a scraper that knows OpenMetrics reads it: the strictest there is."""
-    content_type, text = merged.negotiated("application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    families = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+    families = text_string_to_metric_families(generate_latest(merged.registry).decode())  # type: ignore[no-untyped-call]
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in families

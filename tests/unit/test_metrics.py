@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.model import REASONS
@@ -14,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in families
@@ -24,7 +25,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_the_page_holds_the_catalogue_and_nothing_else_of_ours() -> None:
-    text = Metrics().exposition().decode()
+    text = generate_latest(Metrics().registry).decode()
     shown = dict(re.findall(r"(?m)^# TYPE (ingest_\w+) (\w+)$", text))
     assert shown == {each.name: each.type for each in CATALOGUE}
     helps = dict(re.findall(r"(?m)^# HELP (ingest_\w+) (.*)$", text))
