@@ -108,7 +108,7 @@ PERMITTED = {
     "operate.reconcile_sql.UNBALANCED": "wor",
     "operate.reconcile_sql.TOTALS": "wo",
     "operate.reconcile_sql.DEAD_LETTERS": "wo",
-    "operate.reconcile_sql.SESSIONS": "wo",
+    "operate.reconcile_sql.SESSIONS": "or",
     "operate.reconcile_sql.ROWS": "wor",
     # `ingest status`
     "operate.status_ledger_sql.SESSIONS": "or",
