@@ -23,6 +23,7 @@ class Fault:
 
     database: DatabaseName
     what: str
+    sqlstate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
