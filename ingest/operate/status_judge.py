@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ingest.model import NAME_REASONS
-from ingest.operate.status_facts import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,7 +156,7 @@ def _policies(found: Findings) -> Iterator[Breach]:
 
 def _jobs(found: Findings) -> Iterator[Breach]:
     jobs = found.jobs or ()
-    failed = [job for job in jobs if job.status == "Failed" and job.scheduled]
+    failed = [job for job in jobs if job.failed]
     if failed:
         told = [f"{label(job)}: {job.error}" if job.error else label(job) for job in failed]
         yield Breach(
@@ -292,7 +291,7 @@ def _readings(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
     readings = found.readings
     if readings is None or not readings.lacking:
         return
-    if Coverage("sensor_readings", readings.rows, readings.lacking).pct >= limits.coverage_pct:
+    if readings.pct >= limits.coverage_pct:
         return
     told = [f"{each.sensor_type!r} in {each.unit!r} ({each.rows})" for each in readings.names]
     yield Breach(
