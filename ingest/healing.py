@@ -106,7 +106,7 @@ class Healer:
                 names, asked_at = await letters.missing_names(connection, self._read_since, MAX_NAMES)
                 if self._learn(names):
                     self._read_since = asked_at - OVERLAP
-                known = await _known(resolver.catalog, sorted(self._names))
+                known = await _known(resolver.catalog, list(self._names))
                 after = 0
                 while known and (page := await letters.lacking(connection, known, after, PAGE_LETTERS)):
                     after = page[-1]

@@ -51,6 +51,11 @@ Reason: TypeAlias = Literal[
 """Why a reading became a dead letter: metric label, `reasons` column and docs table at once."""
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
+NAME_REASONS: Final[frozenset[Reason]] = frozenset(
+    {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit", "ambiguous_greenhouse"}
+)
+"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires IngestUnknownNames
+(deploy/prometheus). unknown_topic is none of them: that is a route's to mend, or the gateway's."""
 
 MOST_UNPROVEN: Final = 60_000
 """Deliveries that the journal remembers, and that a broker may have in flight. Fewer than the 65 535 packet

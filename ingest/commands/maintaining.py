@@ -7,11 +7,9 @@ Owns the refusals: a step that the period has not, and no --yes where nobody can
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
-import typer
-
+from ingest.commands.consent import require_consent
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, remark
@@ -44,12 +42,14 @@ def run(
     if len(wanted) < len(set(only)):
         raise ConfigurationError([f"--only: maintain {period} has these steps: {', '.join(known)}"])
     settings = invocation.settings("metadata", "timeseries")
-    report = asyncio.run(survey(settings, period, wanted))
-    if not as_json:
-        for step in report.steps:
-            _print_plan(step)
-    if not dry_run:
-        _require_consent(report, yes=yes, may_ask=not as_json)
+    if dry_run:
+        report = _look(settings, period, wanted, quiet=as_json)
+    else:
+        if not (yes and as_json):  # with both nobody sees the plan, or is asked about it
+            plan = _look(settings, period, wanted, quiet=as_json)
+            if plan.tasks:
+                question, what = f"Do these {plan.tasks} tasks?", f"{plan.tasks} tasks"
+                require_consent(question, what, "done", yes=yes, may_ask=not as_json)
         if not as_json:
             print_line("")
         report = asyncio.run(_carry_out(settings, period, wanted, quiet=as_json))
@@ -61,6 +61,14 @@ def run(
         )
         return EXIT_INTERRUPTED
     return 1 if report.faults else 0
+
+
+def _look(settings: Settings, period: Period, only: Sequence[StepName], *, quiet: bool) -> MaintenanceReport:
+    report = asyncio.run(survey(settings, period, only))
+    if not quiet:
+        for step in report.steps:
+            _print_plan(step)
+    return report
 
 
 async def _carry_out(
@@ -76,16 +84,6 @@ async def _carry_out(
                 on_progress=on_progress,
                 on_step=(lambda _: None) if quiet else _print_done,
             )
-
-
-def _require_consent(report: MaintenanceReport, *, yes: bool, may_ask: bool) -> None:
-    if yes or not report.tasks:
-        return
-    if may_ask and sys.stdin.isatty() and sys.stderr.isatty():
-        if typer.confirm(f"Do these {report.tasks} tasks?", err=True):
-            return
-        raise ConfigurationError(["nothing was done"])
-    raise ConfigurationError([f"{report.tasks} tasks; nothing was done: add --yes, or look with --dry-run"])
 
 
 def _print_plan(step: StepReport) -> None:

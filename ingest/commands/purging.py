@@ -7,11 +7,9 @@ Owns the refusals: without an age, numbers or --all, and where nobody can be ask
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
-import typer
-
+from ingest.commands.consent import require_consent
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
@@ -48,7 +46,9 @@ def run(
         _print(report)
     deleting = not dry_run and report.found.letters > 0
     if deleting:
-        _require_consent(report, yes=yes, may_ask=not as_json)
+        count = report.found.letters
+        question, what = f"Delete these {count} dead letters for good?", f"{count} dead letters fit"
+        require_consent(question, what, "deleted", yes=yes, may_ask=not as_json)
         asyncio.run(_purge(settings, wanted, report))
     if as_json:
         print_json(report.as_json())
@@ -64,19 +64,6 @@ async def _purge(settings: Settings, wanted: LetterFilter, report: PurgeReport) 
     async with first_interrupt() as stop:
         with progress_bar() as on_progress:
             await purge_letters(settings, wanted, report, stop=stop, on_progress=on_progress)
-
-
-def _require_consent(report: PurgeReport, *, yes: bool, may_ask: bool) -> None:
-    if yes:
-        return
-    count = report.found.letters
-    if may_ask and sys.stdin.isatty() and sys.stderr.isatty():
-        if typer.confirm(f"Delete these {count} dead letters for good?", err=True):
-            return
-        raise ConfigurationError(["nothing was deleted"])
-    raise ConfigurationError(
-        [f"{count} dead letters fit; nothing was deleted: add --yes, or look with --dry-run"]
-    )
 
 
 def _print(report: PurgeReport) -> None:

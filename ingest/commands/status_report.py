@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from ingest.operate.status_facts import floor2
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         Findings,
         Hypertable,
         Job,
+        Rate,
         ReadingsCoverage,
         SilentSensor,
         Unmapped,
@@ -50,7 +53,7 @@ def as_json(
         "sensors_watched": found.sensors_watched,
         "silent_sensors": _each(found.silent, lambda each: _silent(each, names)),
         "sessions": _each(found.sessions, asdict),
-        "rate": None if found.rate is None else asdict(found.rate) | _per_second(found),
+        "rate": None if found.rate is None else _rate(found.rate),
         "rows_a_day": found.rows_a_day,
         "forecast": None if found.forecast is None else _forecast(found.forecast),
         "dead_letters": None if found.dead_letters is None else asdict(found.dead_letters),
@@ -107,8 +110,7 @@ def _unmapped(name: Unmapped) -> dict[str, Any]:
 
 
 def _readings(readings: ReadingsCoverage) -> dict[str, Any]:
-    pct = 100.0 if not readings.rows else 100 * (readings.rows - readings.lacking) / readings.rows
-    return asdict(readings) | {"pct": _rounded(pct)}
+    return asdict(readings) | {"pct": _rounded(readings.pct)}
 
 
 def _silent(sensor: SilentSensor, names: Names) -> dict[str, Any]:
@@ -118,12 +120,11 @@ def _silent(sensor: SilentSensor, names: Names) -> dict[str, Any]:
     }
 
 
-def _per_second(found: Findings) -> dict[str, float | None]:
-    rate = found.rate
-    known = rate is not None and rate.seconds
-    return {
-        "messages_per_s": round(rate.messages / rate.seconds, 2) if rate and known and rate.seconds else None,
-        "readings_per_s": round(rate.readings / rate.seconds, 2) if rate and known and rate.seconds else None,
+def _rate(rate: Rate) -> dict[str, Any]:
+    messages, readings = rate.messages_per_s, rate.readings_per_s
+    return asdict(rate) | {
+        "messages_per_s": None if messages is None else round(messages, 2),
+        "readings_per_s": None if readings is None else round(readings, 2),
     }
 
 
@@ -132,8 +133,7 @@ def _forecast(forecast: Forecast) -> dict[str, Any]:
 
 
 def _rounded(share: float | None) -> float | None:
-    """Round down to two digits: 99.999 % is not all of them."""
-    return None if share is None else int(share * 100) / 100
+    return None if share is None else floor2(share)
 
 
 def _plain(tree: Any) -> Any:  # noqa: ANN401 (JSON is any of them)

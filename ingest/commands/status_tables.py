@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.commands.report import print_line, print_table, remark
+from ingest.operate.status_facts import floor2
 from ingest.operate.status_judge import span
 
 if TYPE_CHECKING:
@@ -147,14 +148,13 @@ def _jobs(found: Findings) -> None:
 
 def _names(found: Findings) -> None:
     rows: list[tuple[object, ...]] = [
-        (each.table_name, each.rows, each.lacking or None, f"{floor2(each.pct)} %")
+        (each.table_name, each.rows, each.lacking or None, f"{floor2(each.pct):.2f} %")
         for each in found.coverage or ()
     ]
     readings = found.readings
     if readings is not None:
-        pct = 100.0 if not readings.rows else 100 * (readings.rows - readings.lacking) / readings.rows
         counted = None if readings.enforced else readings.rows
-        rows.append(("readings", counted, readings.lacking or None, f"{floor2(pct)} %"))
+        rows.append(("readings", counted, readings.lacking or None, f"{floor2(readings.pct):.2f} %"))
     print_line("")
     print_table(("names as ids", "rows", "lacking", "with ids"), rows, empty="nothing was counted")
     unmapped: list[tuple[object, ...]] = [
@@ -188,10 +188,10 @@ def _ingest(found: Findings) -> None:
     print_line("")
     print_table(columns, rows, empty="no session of a worker")
     rate = found.rate
-    if rate is not None and rate.seconds:
+    if rate is not None and rate.seconds and rate.messages_per_s is not None:
         lag = "" if rate.lag_s is None else f", {max(rate.lag_s, 0):.1f} s after they were measured at least"
         print_line(
-            f"{rate.messages / rate.seconds:.1f} messages/s, {rate.readings / rate.seconds:.1f} readings/s "
+            f"{rate.messages_per_s:.1f} messages/s, {rate.readings_per_s:.1f} readings/s "
             f"in the last {span(rate.seconds)}{lag}"
         )
 
@@ -244,11 +244,6 @@ def minute(moment: datetime | None) -> str | None:
 def seconds(duration_s: float | None) -> str | None:
     """Say how long something took."""
     return None if duration_s is None else f"{duration_s:.1f}"
-
-
-def floor2(share: float) -> str:
-    """Say a share with two digits, never rounded up to 100."""
-    return f"{int(share * 100) / 100:.2f}"
 
 
 def size(count: int) -> str:

@@ -83,12 +83,13 @@ async def _look_at_letters(ground: Ground) -> Look:
     report = await count_letters(ground.settings, wanted)
     told = [f"{letters} with {reason}" for reason, letters in report.reasons.items()]
     count = report.found.letters
-    return Look(told, [Task(f"delete {count} dead letters older than {age}", (wanted,))] if count else [])
+    return Look(
+        told, [Task(f"delete {count} dead letters older than {age}", (wanted, report))] if count else []
+    )
 
 
 async def _purge(ground: Ground, task: Task) -> str:
-    (wanted,) = task.arguments
-    report = await count_letters(ground.settings, wanted)
+    wanted, report = task.arguments
     await purge_letters(ground.settings, wanted, report, stop=ground.stop)
     return f"{report.deleted} deleted"
 

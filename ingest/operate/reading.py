@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 DatabaseName: TypeAlias = Literal["metadata", "timeseries"]
+RoleName: TypeAlias = Literal["greenhouse_operator", "greenhouse_reader"]
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 600.0
@@ -21,9 +22,14 @@ _STATEMENT_TIMEOUT_S: Final = 600.0
 
 
 @asynccontextmanager
-async def reading_from(dsn: str, database: DatabaseName) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to *database*, in UTC; raises DatabaseFaults, for the statements inside it too."""
-    with translated(database):
+async def reading_from(
+    dsn: str, database: DatabaseName, role: RoleName = "greenhouse_operator"
+) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to *database*, in UTC; raises DatabaseFaults, for the statements inside it too.
+
+    *role* is enough for them.
+    """
+    with translated(database, role):
         connection = await asyncpg.connect(
             dsn,
             timeout=_CONNECT_TIMEOUT_S,
@@ -41,7 +47,7 @@ async def reading_from(dsn: str, database: DatabaseName) -> AsyncIterator[asyncp
 
 
 @contextmanager
-def translated(database: DatabaseName) -> Iterator[None]:
+def translated(database: DatabaseName, role: RoleName) -> Iterator[None]:
     """Turn the driver's errors into DatabaseFaults that name *database* and what to do."""
     try:
         yield
@@ -53,7 +59,7 @@ def translated(database: DatabaseName) -> Iterator[None]:
         text = f"the {database} database is not migrated: {error}; run `ingest schema migrate`"
         raise Misconfigured(text, error.sqlstate) from error
     except asyncpg.InsufficientPrivilegeError as error:
-        text = f"this role may not read the {database} database: {error}; grant it greenhouse_operator"
+        text = f"this role may not read the {database} database: {error}; grant it {role}"
         raise Misconfigured(text, error.sqlstate) from error
     except asyncpg.PostgresError as error:
         text = f"the {database} database refused: {without_passwords(str(error))}"

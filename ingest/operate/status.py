@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ingest.errors import DatabaseFault, IngestError, Misconfigured, Unavailable
 from ingest.operate import status_ledger_sql as ledgers
@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from ingest.operate.reading import DatabaseName
     from ingest.settings import Settings
 
-_NOT_MIGRATED = "database is not migrated"
-"""What `reading.translated` calls a table that is not there: one of them says it of all."""
+_ROLE: Final = "greenhouse_reader"
+_NOT_MIGRATED: Final = {"42P01", "3F000", "42703"}
+"""A table, schema or column is not there: one of them says it of all."""
 _LEAST_BOOKED_S = 3600.0
 """Rows of less than an hour say nothing of a day."""
 # Planned anew each time, with the times of a statement in it: a plan for all times opens every chunk.
@@ -80,16 +81,21 @@ async def look(settings: Settings, now: datetime, *, count_all: bool = False) ->
 async def _part(found: Findings, database: DatabaseName) -> AsyncIterator[None]:
     """Do what is inside; a refusal is a fault, said once. Raises Unavailable: then the rest fails as well."""
     try:
-        with translated(database):
+        with translated(database, _ROLE):
             yield
     except Unavailable:
         raise
-    except (DatabaseFault, IngestError) as error:
-        before = [each.what for each in found.faults if each.database == database]
-        if not any(
-            each == str(error) or (_NOT_MIGRATED in each and _NOT_MIGRATED in str(error)) for each in before
+    except IngestError as error:
+        fault = _fault(database, error)
+        before = [each for each in found.faults if each.database == database]
+        if fault not in before and not (
+            fault.sqlstate in _NOT_MIGRATED and any(each.sqlstate in _NOT_MIGRATED for each in before)
         ):
-            found.faults.append(Fault(database, str(error)))
+            found.faults.append(fault)
+
+
+def _fault(database: DatabaseName, error: IngestError) -> Fault:
+    return Fault(database, str(error), error.sqlstate if isinstance(error, DatabaseFault) else None)
 
 
 class _Timeseries:
@@ -103,10 +109,10 @@ class _Timeseries:
     async def look(self, limit_s: float | None) -> None:
         """Connect and take every part; that the database is not there, or goes away, is a fault as well."""
         try:
-            async with reading_from(self._settings.dsn("timeseries"), "timeseries") as connection:
+            async with reading_from(self._settings.dsn("timeseries"), "timeseries", _ROLE) as connection:
                 await self._parts(connection, limit_s)
         except IngestError as fault:
-            self._found.faults.append(Fault("timeseries", str(fault)))
+            self._found.faults.append(_fault("timeseries", fault))
         self._forecast()
 
     async def _parts(self, connection: asyncpg.Connection, limit_s: float | None) -> None:
@@ -197,7 +203,7 @@ class _Timeseries:
 
 async def _metadata(settings: Settings, found: Findings) -> None:
     try:
-        async with reading_from(settings.dsn("metadata"), "metadata") as connection:
+        async with reading_from(settings.dsn("metadata"), "metadata", _ROLE) as connection:
             async with _part(found, "metadata"):
                 found.coverage = [Coverage(**dict(each)) for each in await connection.fetch(ledgers.COVERAGE)]
             async with _part(found, "metadata"):
@@ -205,4 +211,4 @@ async def _metadata(settings: Settings, found: Findings) -> None:
             async with _part(found, "metadata"):
                 found.quality = [Quality(**dict(each)) for each in await connection.fetch(ledgers.QUALITY)]
     except IngestError as fault:
-        found.faults.append(Fault("metadata", str(fault)))
+        found.faults.append(_fault("metadata", fault))

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from ingest.operate.status_forecast import Forecast
 
 
+def floor2(share: float) -> float:
+    """Round a share down to two digits: 99.999 % is not all of them."""
+    return int(share * 100) / 100
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A database, or a part of it, that could not be looked at."""
 
     database: DatabaseName
     what: str
+    sqlstate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,11 @@ class Job:
     """Of the last failure; only its owner may see it."""
 
     @property
+    def failed(self) -> bool:
+        """Whether its last run failed, and it has another before it."""
+        return self.status == "Failed" and self.scheduled
+
+    @property
     def failure_pct(self) -> float | None:
         """Failed runs in per cent of all."""
         return 100 * self.failures / self.runs if self.runs else None
@@ -162,6 +173,11 @@ class ReadingsCoverage:
     enforced: bool = False
     """The columns are NOT NULL: there was nothing to count."""
 
+    @property
+    def pct(self) -> float:
+        """Rows that have all their ids, of those counted, in per cent."""
+        return Coverage("sensor_readings", self.rows, self.lacking).pct
+
 
 @dataclass(frozen=True, slots=True)
 class SilentSensor:
@@ -207,6 +223,16 @@ class Rate:
     seconds: float | None
     lag_s: float | None
     """From the time of a reading to its receipt, at the gateway where that is least, in the later hour."""
+
+    @property
+    def messages_per_s(self) -> float | None:
+        """None where nothing came."""
+        return self.messages / self.seconds if self.seconds else None
+
+    @property
+    def readings_per_s(self) -> float | None:
+        """Likewise."""
+        return self.readings / self.seconds if self.seconds else None
 
 
 @dataclass(frozen=True, slots=True)

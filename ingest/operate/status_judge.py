@@ -9,12 +9,12 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from ingest.operate.status_facts import Coverage
+from ingest.model import NAME_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ingest.operate.status_facts import Aggregate, Findings, Hypertable, Job, Unmapped
+    from ingest.operate.status_facts import Aggregate, Findings, Hypertable, Job, Session, Unmapped
     from ingest.operation_settings import StatusSettings
 
 Check: TypeAlias = Literal[
@@ -38,7 +38,6 @@ Check: TypeAlias = Literal[
 ]
 _MB: Final = 1_000_000
 _SHOWN: Final = 3
-_CATALOG_REASONS: Final = {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit"}
 _FIXED_BY_A_RELEASE: Final = {"worker_fault", "poison"}
 _ALIASES: Final = {"sensor_type": ("sensor-type", "TYPE"), "unit": ("unit", "UNIT")}
 _RESTART_SCHEDULER: Final = (
@@ -97,21 +96,22 @@ def remarks(found: Findings) -> Iterator[str]:
 
 
 def _worker(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
-    ages = {each.client_id: each.age_s for each in found.sessions or () if each.age_s is not None}
-    stale = {client_id: age_s for client_id, age_s in ages.items() if age_s > limits.commit_age_s}
-    if len(stale) < len(ages):
-        for client_id, age_s in stale.items():
+    sessions = [(each, each.age_s) for each in found.sessions or () if each.age_s is not None]
+    stale = [(session, age_s) for session, age_s in sessions if age_s > limits.commit_age_s]
+    if len(stale) < len(sessions):
+        for session, age_s in stale:
+            command, hint = _what_serves(session)
             yield Breach(
                 "session",
-                f"session {client_id!r} has committed nothing for {span(age_s)}, and others have: "
+                f"session {session.client_id!r} has committed nothing for {span(age_s)}, and others have: "
                 "the broker keeps messages for it",
-                f"INGEST_BROKER__CLIENT_ID={shlex.quote(client_id)} ingest run",
-                "until it has taken in what waits; one that is not wanted any more: docs/troubleshooting.md",
+                command,
+                hint,
             )
     elif stale:
         yield Breach(
             "worker",
-            f"no worker has committed anything for {span(min(stale.values()))}",
+            f"no worker has committed anything for {span(min(age_s for _, age_s in stale))}",
             "ingest check",
             "it says what a worker would lack: mend that, or start it (`ingest run`, its unit or container)",
         )
@@ -123,6 +123,22 @@ def _worker(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
             "ingest check",
             "a backlog is being drained, or the worker's clock is ahead: docs/troubleshooting.md",
         )
+
+
+def _what_serves(session: Session) -> tuple[str, str]:
+    """Give the command and the hint for a session that nobody serves.
+
+    One of a share group is never started by its client id: a worker by itself would subscribe to the bare
+    filters, and store what the others store already.
+    """
+    if session.share_group is not None:
+        return "ingest check", (
+            "a supervisor of its group adopts it after workers.orphan_after_s, unless its process lives and "
+            "hangs: docs/workers.md"
+        )
+    return f"INGEST_BROKER__CLIENT_ID={shlex.quote(session.client_id)} ingest run", (
+        "until it has taken in what waits; one that is not wanted any more: docs/troubleshooting.md"
+    )
 
 
 def _policies(found: Findings) -> Iterator[Breach]:
@@ -140,7 +156,7 @@ def _policies(found: Findings) -> Iterator[Breach]:
 
 def _jobs(found: Findings) -> Iterator[Breach]:
     jobs = found.jobs or ()
-    failed = [job for job in jobs if job.status == "Failed" and job.scheduled]
+    failed = [job for job in jobs if job.failed]
     if failed:
         told = [f"{label(job)}: {job.error}" if job.error else label(job) for job in failed]
         yield Breach(
@@ -275,7 +291,7 @@ def _readings(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
     readings = found.readings
     if readings is None or not readings.lacking:
         return
-    if Coverage("sensor_readings", readings.rows, readings.lacking).pct >= limits.coverage_pct:
+    if readings.pct >= limits.coverage_pct:
         return
     told = [f"{each.sensor_type!r} in {each.unit!r} ({each.rows})" for each in readings.names]
     yield Breach(
@@ -294,7 +310,7 @@ def _dead_letters(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
         if not each.last_day:
             continue
         what = f"{each.last_day} dead letters in 24 hours: {each.reason}"
-        if each.reason in _CATALOG_REASONS:
+        if each.reason in NAME_REASONS:
             hint = "iot.v_ingest_missing_names lists what to register first (`ingest catalog add`)"
             yield Breach("dead_letters", what, f"ingest dead-letters replay --reason {each.reason}", hint)
         elif each.reason in _FIXED_BY_A_RELEASE:

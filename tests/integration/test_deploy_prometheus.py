@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from ingest.cli import app
+from ingest.model import NAME_REASONS, REASONS
 from ingest.observe.metrics import CATALOGUE
 from ingest.settings import Settings
 from tests.promql import selectors
@@ -109,6 +110,19 @@ def test_what_an_alert_says_is_complete(alert: str) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook"}
     assert all(text.strip() for text in rule["annotations"].values())
+
+
+def reasons_of(alert: str) -> set[str]:
+    """Give the reject reasons that an alert is about; Prometheus' expressions match a whole label."""
+    [(sign, pattern)] = re.findall(r'reason(=|=~|!~)"([^"]+)"', ALERTS[alert]["expr"])
+    return {each for each in REASONS if (re.fullmatch(pattern, each) is None) == (sign == "!~")}
+
+
+def test_every_reason_belongs_to_one_alert() -> None:
+    assert reasons_of("IngestUnknownNames") == NAME_REASONS
+    alerts = ("IngestWorkerFault", "IngestRowsRefused", "IngestDeadLetters", "IngestUnknownNames")
+    told = [reason for alert in alerts for reason in reasons_of(alert)]
+    assert sorted(told) == sorted(REASONS)
 
 
 @every_alert

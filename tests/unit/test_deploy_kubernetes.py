@@ -135,11 +135,36 @@ def test_the_workers_have_a_login_of_their_own() -> None:
     assert variables(MIGRATE).keys() == {"INGEST_METADATA_DSN_FILE", "INGEST_TIMESERIES_DSN_FILE"}
 
 
-def settings_of_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Load the ConfigMap's file as a pod does that is called greenhouse-ingest-0, secrets included."""
+@every_pod
+def test_the_authority_of_the_databases_is_in_the_secret_that_a_dsn_finds_it_in(pod: dict[str, Any]) -> None:
+    [secret] = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+    [mount] = [each["mountPath"] for each in container(pod)["volumeMounts"] if each["name"] == "secrets"]
+    readme, job = ((FOLDER / name).read_text() for name in ("README.md", "migrate-job.yaml"))
+    assert f"sslrootcert={mount}/db-ca.pem" in readme
+    made = re.compile(rf"secret generic {secret} \\\n((?:.*\\\n)*.*)\n")
+    described = [readme] if pod is WORKER else [readme, job]
+    for text in described:
+        found = made.search(text)
+        assert found is not None
+        assert "--from-file=db-ca.pem" in found[1]
+    if pod is not WORKER:
+        assert f"sslrootcert={mount}/db-ca.pem" in job
+
+
+def settings_of(
+    pod: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str = ""
+) -> Settings:
+    """Load the ConfigMap's file, and *more* in it, as a pod of this kind does, secrets included.
+
+    A worker is called greenhouse-ingest-0. What is not mounted is not loaded.
+    """
+    mounts = {each["name"]: each["mountPath"] for each in container(pod)["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes["config"]["configMap"] == {"name": OBJECTS["config-map.yaml"]["metadata"]["name"]}
+    assert Path(mounts["config"]) / "ingest.toml" in CONFIG_FILES
     config = tmp_path / "ingest.toml"
-    config.write_text(OBJECTS["config-map.yaml"]["data"]["ingest.toml"])
-    for name, value in variables(WORKER).items():
+    config.write_text(OBJECTS["config-map.yaml"]["data"]["ingest.toml"] + more)
+    for name, value in variables(pod).items():
         if name.endswith("_FILE"):
             secret = tmp_path / Path(value).name
             secret.write_text("postgresql://ingest_worker@db.example/x" if "DSN" in name else "s3cr3t")
@@ -147,6 +172,19 @@ def settings_of_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         else:
             monkeypatch.setenv(name, value.replace("{metadata.name}", "greenhouse-ingest-0"))
     return load_settings(config, require=("metadata", "timeseries"))
+
+
+def settings_of_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return settings_of(WORKER, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("period", MAINTAIN)
+def test_maintenance_goes_by_the_same_configuration(
+    period: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = '\n[maintain]\npurge_dead_letters_after = "off"\n'
+    settings = settings_of(MAINTAIN[period], tmp_path, monkeypatch, more)
+    assert settings.maintain.purge_dead_letters_after == "off"
 
 
 def test_the_configuration_is_one_that_the_worker_takes(
@@ -158,8 +196,6 @@ def test_the_configuration_is_one_that_the_worker_takes(
     assert settings.share_group == "greenhouse-ingest"
     assert settings.workers.count is None, "one worker a pod: the autoscaler makes more of them"
     assert all(valid_filter(f"$share/{settings.share_group}/{each}") for each in settings.broker.filters)
-    mounts = {each["name"]: each["mountPath"] for each in container(WORKER)["volumeMounts"]}
-    assert Path(mounts["config"]) / "ingest.toml" in CONFIG_FILES
 
 
 def test_a_pod_is_given_longer_to_leave_than_it_takes(

@@ -134,6 +134,25 @@ def test_each_threshold_is_passed_by_a_little() -> None:
     assert breaches(forecast=replace(disk, days_left=None)) == []
 
 
+def test_a_session_of_a_share_group_is_left_to_its_supervisors() -> None:
+    alone = replace(SESSION, client_id="it's old", age_s=901.0)
+    member = replace(SESSION, client_id="worker-1", share_group="greenhouse-ingest", age_s=3600.0)
+    first, second = judge(Findings(NOW, sessions=[alone, SESSION, member]), LIMITS)
+    assert first.command == "INGEST_BROKER__CLIENT_ID='it'\"'\"'s old' ingest run"
+    assert "committed nothing for 15 min 1 s" in first.what
+    assert "'worker-1' has committed nothing for 1 h 0 min" in second.what
+    assert second.command == "ingest check", "a worker by itself would subscribe to what the group has"
+    assert second.hint is not None
+    assert "workers.orphan_after_s" in second.hint
+
+
+def test_letters_that_lack_a_name_are_told_from_those_of_a_topic_without_a_route() -> None:
+    reasons = ("ambiguous_greenhouse", "unknown_unit", "unknown_topic")
+    letters = DeadLetters(300, 300, [LetterReason(each, 100, 100, NOW) for each in reasons], 0)
+    hints = [each.hint or "" for each in judge(Findings(NOW, dead_letters=letters), LIMITS)]
+    assert ["v_ingest_missing_names" in hint for hint in hints] == [True, True, False]
+
+
 def test_disabled_jobs_are_named() -> None:
     disabled = PolicyJob(
         7, "policy_refresh_continuous_aggregate", "x", scheduled=False, every=Interval(days=1)
