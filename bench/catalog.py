@@ -33,10 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.migrate import Database, migrate
-from tests.acceptance.conftest import shipped_broker
 from tests.gateways import Message, publish
 from tests.integration.plain_postgres import create_both_schemas
-from tests.servers import PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
