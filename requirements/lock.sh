@@ -1,7 +1,7 @@
 #!/bin/sh
 # Resolves pyproject.toml anew and writes the hash-pinned locks beside this file:
 #   build.txt     what builds the package           runtime.txt   what production runs
-#   embedded.txt  runtime + the extra `embedded`    dev.txt       embedded + the group `dev`
+#   embedded.txt  runtime + the extra `embedded`    dev.txt       embedded + the extra `parquet` and the group `dev`
 #   bench.txt     the group `bench` alone, for on top of dev
 # One lock serves Python 3.11 and later on every platform (markers, hashes of all wheels), and the five
 # agree on every version, so that one environment can take any of them on top of another.
@@ -35,7 +35,7 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")
 PY
 
-compile dev pyproject.toml --extra embedded --group dev
+compile dev pyproject.toml --extra embedded --extra parquet --group dev
 compile build "$work/build.in" --constraint "$work/dev.txt"
 compile embedded pyproject.toml --extra embedded --constraint "$work/dev.txt"
 compile runtime pyproject.toml --constraint "$work/dev.txt"

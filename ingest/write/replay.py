@@ -1,10 +1,9 @@
 """Dead letters replayed: one batch of them, one transaction.
 
-Takes letters up, has each looked at again (by the caller's function: this stage decodes nothing), inserts
-what are rows by now, notes late hours, books the rows by their own hours (the ledgers of receipt stay as
-they are), and shortens or deletes the letters, all of it together or not at all. Run twice, it changes
-nothing the second time: a row that is there is met by its key. Two at once share the work: a locked letter
-is passed over.
+Takes letters up, has each looked at again (by the caller's function: this stage decodes nothing), lands and
+books what are rows by now (`backfill`), and shortens or deletes the letters, all of it together or not at
+all. Run twice, it changes nothing the second time: a row that is there is met by its key. Two at once share
+the work: a locked letter is passed over.
 """
 
 from __future__ import annotations
@@ -17,18 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ingest.model import Reason, Rejection, Row
-from ingest.write import late
-from ingest.write.copy import pack
+from ingest.write.backfill import book, land
 from ingest.write.deadletters import names_kept, what_is_rejected
-from ingest.write.ledger import columns_of, rows_by_hour
 from ingest.write.letters import StoredLetter, take
-from ingest.write.staged import Inserted, insert_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from ingest.model import Reason, Rejection, Row
     from ingest.write.staged import ConflictPolicy
 
 TRIES: Final = 5
@@ -44,16 +40,6 @@ set replayed_at = now(),
     missing = $6,
     tenant_id = coalesce($7, tenant_id)
 where dead_letter_id = $1
-"""
-# The last statement of its transaction, in the order of the key: those who book do not wait in a circle.
-_BOOK: Final = """
-insert into iot.ingest_written_hours as total (hour, greenhouse_id, tenant_id, client_id, rows)
-select coalesce(hour, ($1::timestamptz[])[1]), greenhouse_id, tenant_id, '(replay)', rows
-from unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::bigint[])
-    as added (hour, greenhouse_id, tenant_id, rows)
-order by 1, greenhouse_id, tenant_id
-on conflict (hour, greenhouse_id, tenant_id, client_id) do update
-    set rows = total.rows + excluded.rows
 """
 _DELETE: Final = "delete from iot.ingest_dead_letters where dead_letter_id = any ($1::bigint[])"
 
@@ -195,31 +181,24 @@ async def _settle(
     """Insert the rows and write down what is left of each letter."""
     rows = [row for _, each in looked for row in each.rows]
     owners = [index for index, (_, each) in enumerate(looked) for _ in each.rows]
-    inserted, refused = Inserted(0, [], [], {}), dict[int, Rejection]()
-    if rows:
-        inserted, refused = await insert_new(connection, rows, pack(rows), policy)
+    landed = await land(connection, rows, policy=policy, now_us=now_us)
     left = [list(each.rejections) for _, each in looked]
-    for number, rejection in refused.items():
+    for number, rejection in landed.refused.items():
         left[owners[number]].append(rejection)
     replayed = Replayed(
         letters=len(looked),
         settled=sum(not each for each in left),
         ignored=sum(each.ignored for _, each in looked),
-        written=inserted.written,
-        duplicate=len(inserted.duplicates),
+        written=landed.written,
+        duplicate=landed.duplicate,
         null=sum(each.nulls for _, each in looked),
         still=Counter(rejection.reason for each in left for rejection in each),
         faults=Counter(each.fault for _, each in looked if each.fault is not None),
+        hours_noted=landed.hours_noted,
     )
-    met = {*inserted.duplicates, *refused}
-    new = [row for number, row in enumerate(rows) if number not in met]
-    if hours := late.late_hours(new, now_us):
-        await late.note(connection, hours)
-        replayed.hours_noted = len(hours)
     if keep:
         await _write_down(connection, looked, left)
-        if new:
-            await connection.execute(_BOOK, *columns_of(rows_by_hour(new)))
+        await book(connection, landed.new, "(replay)")
     return replayed
 
 

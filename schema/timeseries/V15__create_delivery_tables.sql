@@ -247,7 +247,8 @@ comment on column iot.ingest_written_hours.hour is 'Start of the hour of the rea
 comment on column iot.ingest_written_hours.greenhouse_id is 'metadata.greenhouses.id.';
 comment on column iot.ingest_written_hours.tenant_id is 'metadata.tenants.id, as in the rows.';
 comment on column iot.ingest_written_hours.client_id is
-    'MQTT session whose worker wrote them; (replay) for what came out of dead letters.';
+    'MQTT session whose worker wrote them; (replay) for what came out of dead letters, (import) out of '
+    'files, (direct) out of recordings.';
 comment on column iot.ingest_written_hours.rows is 'Rows written; a row replaced by another value counts again.';
 
 create or replace function iot.fold_ledger_hours_before(before timestamptz)

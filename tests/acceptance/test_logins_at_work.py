@@ -322,6 +322,10 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
             )
         ) as letter (payload, rejected)
     """)  # fmt: skip
+    (ingest.directory / "h.csv").write_text(
+        "time,value,sensor,greenhouse,tenant\n"
+        "2024-07-01T10:00:00Z,7.25,T1,01,SARA\n2024-07-01T10:00:00Z,7.25,T1,01,SARA\n"
+    )
     for command in (
         ("catalog", "list", "sensors"),
         ("catalog", "add", "tenant", "--name", "Hortamed", "--prefix", "HORTAMED"),
@@ -329,12 +333,16 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
         ("dead-letters", "show", "1"),
         ("dead-letters", "replay"),
         ("dead-letters", "purge", "--all", "--yes"),
+        ("import", "h.csv"),
         ("reconcile",),
         ("schema", "status", "--database", "metadata"),
     ):
         done = ingest(*command, environment=environment)
         assert done.returncode == 0, (command, done.stderr, done.stdout)
     assert await installation.fetchval("select count(*) from iot.sensor_readings where value = 20.5") == 1
+    export = ("export", "--since", "2024-01-01", "--tenant", "SARA", "--type", "temperature", "--json")
+    done = ingest(*export, "--output", "h.jsonl", environment=installation.environment("reader"))
+    assert (done.returncode, report(done)["rows"]) == (0, 2), done.stderr
     refused = ingest("schema", "undo", "--database", "metadata", environment=environment)
     assert refused.returncode == 1
     assert "docs/database-logins.md" in refused.stderr

@@ -94,9 +94,13 @@ PERMITTED = {
     "write.letters._LACKING": "wo",
     "write.letters._MISSING_NAMES": "wo",
     "write.letters._READ": "wo",
-    "write.replay._BOOK": "wo",
+    "write.backfill._BOOK": "wo",  # `ingest import` too
     "write.replay._DELETE": "wo",
     "write.replay._SHORTEN": "wo",
+    # `ingest export`
+    "load.exporting._TYPES": "wor",
+    "load.exporting._UNITS": "wor",
+    "load.exporting._READINGS": "wor",
     # `ingest reconcile`
     "operate.names._TENANTS": "wor",
     "operate.names._GREENHOUSES": "wor",

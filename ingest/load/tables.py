@@ -1,0 +1,242 @@
+"""CSV and JSON Lines files, gzip'd or not: their records one by one, and those rejected written down again.
+
+A record keeps what it was read from, so that a rejected one goes into a file of the same format, with its
+reason, to be mended and imported again. Knows no field; memory is bounded by the longest line allowed.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
+
+import orjson
+
+from ingest.decode.payload import parse_payload
+from ingest.decode.values import Fault
+from ingest.errors import CheckFailed, ConfigurationError
+from ingest.load.whole_file import WholeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ingest.model import Rejection
+
+FileFormat: TypeAlias = Literal["csv", "jsonl"]
+
+MAX_LINE_BYTES: Final = 1_048_576
+"""A longer one is no record, and nothing of it is kept."""
+REJECTED: Final = ("rejected_file", "rejected_line", "rejected_reason", "rejected_detail", "rejected_text")
+"""What a file of rejected records has beside their own columns; not read when it is imported."""
+
+_SUFFIXES: Final[dict[str, FileFormat]] = {
+    "csv": "csv",
+    "tsv": "csv",
+    "txt": "csv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "jsonl",
+}
+_DELIMITERS: Final = ",;\t|"
+_SURROGATE = re.compile("[\udc80-\udcff]")
+"""What a byte that is no UTF-8 is read as."""
+
+
+class Record(NamedTuple):
+    """One record as it was read: the cells of a CSV row, a JSON object, or, with a *fault*, neither."""
+
+    line: int
+    """Where it begins, from 1."""
+    content: Any
+    fault: str | None = None
+
+
+class Table:
+    """A file of records; each `records` reads it from its beginning."""
+
+    def __init__(
+        self, path: Path, *, file_format: FileFormat | None, delimiter: str | None, max_depth: int
+    ) -> None:
+        """Look at the format, and at the header of a CSV file. Raises ConfigurationError or CheckFailed."""
+        self.path = path
+        self.format = file_format or _format_of(path)
+        self.header: list[str] = []
+        """Of a CSV file."""
+        self.delimiter = delimiter or ","
+        self._max_depth = max_depth
+        self._position: IO[bytes] | None = None
+        self.bytes = 0
+        """Of the file, as it is on disk."""
+        try:
+            self.bytes = path.stat().st_size
+            if self.format == "csv":
+                with self._opened() as stream:
+                    self._read_header(_text_lines(stream), delimiter)
+        except OSError as error:
+            raise ConfigurationError([f"{path}: {error.strerror or error}"]) from error
+        except (EOFError, zlib.error) as error:
+            raise CheckFailed(f"{path}: damaged: {error}") from error
+
+    def records(self) -> Iterator[Record]:
+        """Read it. Raises CheckFailed where it cannot be read to its end."""
+        line = 0
+        try:
+            with self._opened() as stream:
+                for record in self._csv(stream) if self.format == "csv" else self._json(stream):
+                    line = record.line
+                    yield record
+        except (OSError, EOFError, zlib.error) as error:  # gzip's BadGzipFile is an OSError
+            raise CheckFailed(f"{self.path}: cannot be read after line {line}: {error}") from error
+
+    @property
+    def bytes_read(self) -> int:
+        """Give how far the file is read, as it is on disk."""
+        return self.bytes if self._position is None or self._position.closed else self._position.tell()
+
+    def _opened(self) -> IO[bytes]:
+        raw = self.path.open("rb")
+        self._position = raw
+        if raw.peek(2)[:2] == b"\x1f\x8b":
+            return cast("IO[bytes]", _Gzip(raw))
+        return raw
+
+    def _read_header(self, lines: Iterator[str], delimiter: str | None) -> None:
+        first = next(lines, "")
+        if not first.strip():
+            raise ConfigurationError(
+                [f"{self.path}: its first line is empty, where the columns' names belong"]
+            )
+        if _SURROGATE.search(first):
+            raise ConfigurationError([f"{self.path}: its first line is not UTF-8"])
+        self.delimiter = delimiter or max(_DELIMITERS, key=first.count)
+        self.header = next(csv.reader([first], delimiter=self.delimiter))
+
+    def _csv(self, stream: IO[bytes]) -> Iterator[Record]:
+        rows = csv.reader(_text_lines(stream), delimiter=self.delimiter)
+        next(rows)
+        width = len(self.header)
+        while True:
+            line = rows.line_num + 1
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Record(line, [], f"no CSV: {error}")
+                continue
+            if len(cells) != width:
+                if cells:  # an empty line is none
+                    fault = f"{len(cells)} cells under a header of {width}"
+                    yield Record(line, cells, fault)
+            elif any(map(_SURROGATE.search, cells)):
+                yield Record(line, cells, "not UTF-8")
+            else:
+                yield Record(line, cells)
+
+    def _json(self, stream: IO[bytes]) -> Iterator[Record]:
+        line = 0
+        while text := stream.readline(MAX_LINE_BYTES):
+            line += 1
+            if len(text) == MAX_LINE_BYTES and not text.endswith(b"\n"):
+                while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                yield Record(line, text[:0], f"a line of {MAX_LINE_BYTES} bytes and more")
+            elif text.strip():
+                record = parse_payload(text, self._max_depth)
+                if isinstance(record, dict):
+                    yield Record(line, record)
+                else:
+                    fault = str(record) if isinstance(record, Fault) else "no JSON object"
+                    yield Record(line, text, fault)
+
+
+class Rejects:
+    """The file of rejected records, of one format; there under its name once all of it is written."""
+
+    def __init__(self, path: Path, tables: Sequence[Table]) -> None:
+        """Begin it; its columns are those of all *tables*. Raises ConfigurationError."""
+        formats = {table.format for table in tables}
+        if len(formats) > 1:
+            raise ConfigurationError(["--rejected: CSV and JSON Lines go into two files; import them apart"])
+        if any(path.exists() and path.samefile(table.path) for table in tables):
+            raise ConfigurationError([f"--rejected: {path} is to be imported; give it another name"])
+        self._format = formats.pop()
+        self._columns = list(
+            dict.fromkeys(name for table in tables for name in table.header if name not in REJECTED)
+        )
+        self._file = WholeFile(path)
+        self._text = io.TextIOWrapper(
+            self._file.stream, "utf-8", "surrogateescape", newline="", write_through=True
+        )
+        self._csv = csv.writer(self._text, delimiter=tables[0].delimiter)
+        if self._format == "csv":
+            self._csv.writerow([*self._columns, *REJECTED])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Put it under its name; what there is of it also where somebody stopped or the database is away."""
+        self._text.detach()
+        self._file.close()
+
+    def write(self, table: Table, record: Record, rejection: Rejection) -> None:
+        """Write *record* down with its reason."""
+        told: tuple[str, int, str, str] = (
+            str(table.path),
+            record.line,
+            rejection.reason,
+            rejection.detail,
+        )
+        if self._format == "jsonl":
+            content = record.content
+            kept = content if isinstance(content, dict) else {REJECTED[4]: content.decode("utf-8", "replace")}
+            kept = {name: cell for name, cell in kept.items() if name not in REJECTED[:4]}
+            self._file.stream.write(
+                orjson.dumps({**kept, **dict(zip(REJECTED, told, strict=False))}, default=str) + b"\n"
+            )
+        elif len(record.content) != len(table.header):
+            text = table.delimiter.join(record.content)
+            self._csv.writerow([*("" for _ in self._columns), *told, text])
+        else:
+            cells = dict(zip(table.header, record.content, strict=True))
+            self._csv.writerow([*(cells.get(name, "") for name in self._columns), *told, ""])
+
+
+class _Gzip(gzip.GzipFile):
+    """Closes the file below it, too."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._raw_file = raw
+
+    def close(self) -> None:
+        super().close()
+        self._raw_file.close()
+
+
+def _format_of(path: Path) -> FileFormat:
+    suffixes = [suffix.lower().removeprefix(".") for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in {"gz", "gzip"}:
+        suffixes.pop()
+    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise ConfigurationError(
+            [f"{path}: its name does not tell the format (.csv, .jsonl, each with or without .gz): --format"]
+        )
+    return found
+
+
+def _text_lines(stream: IO[bytes]) -> Iterator[str]:
+    """Give the lines with their ends; what is no UTF-8 as surrogates, which go back as they were."""
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES):
+        number += 1
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            raise CheckFailed(f"line {number} has {MAX_LINE_BYTES} bytes and more: this is no CSV file")
+        text = line.decode("utf-8", "surrogateescape")
+        yield text.removeprefix("\ufeff") if number == 1 else text

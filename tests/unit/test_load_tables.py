@@ -1,0 +1,88 @@
+"""Files of records: CSV in its dialects, JSON Lines, gzip, and bytes that are neither."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ingest.errors import CheckFailed, ConfigurationError
+from ingest.load.tables import MAX_LINE_BYTES, Record, Rejects, Table
+from ingest.model import Rejection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def table(path: Path, content: bytes, **options: Any) -> Table:  # noqa: ANN401 (Table's own)
+    path.write_bytes(content)
+    return Table(path, **{"file_format": None, "delimiter": None, "max_depth": 16, **options})
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.TXT", "a.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_in_its_dialects(tmp_path: Path, name: str, delimiter: str) -> None:
+    text = '\ufeffa,"b ""x"""\r\n1,"two\nlines"\r\n\r\n3,4'.replace(",", delimiter).encode()
+    found = table(tmp_path / name, gzip.compress(text) if name.endswith("gz") else text)
+    assert (found.format, found.delimiter, found.header) == ("csv", delimiter, ["a", 'b "x"'])
+    for _ in range(2):  # each pass from the beginning
+        assert list(found.records()) == [Record(2, ["1", "two\nlines"]), Record(5, ["3", "4"])]
+    assert found.bytes_read == found.bytes
+
+
+def test_what_is_no_row(tmp_path: Path) -> None:
+    found = table(tmp_path / "a.csv", b"a,b\n1\n1,2,3\n\xff,2\n" + b"x" * 200_000 + b",1\n5,6\n")
+    assert [(record.line, record.fault) for record in found.records()] == [
+        (2, "1 cells under a header of 2"),
+        (3, "3 cells under a header of 2"),
+        (4, "not UTF-8"),
+        (5, "no CSV: field larger than field limit (131072)"),
+        (6, None),
+    ]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    long = b'{"a": "' + b"x" * MAX_LINE_BYTES * 2 + b'"}\n'
+    found = table(tmp_path / "a.json", b'{"a": 1}\n\n[]\n{"a": NaN}\n' + long + b'\xff\n{"a": 2}')
+    records = list(found.records())
+    assert [(record.line, record.fault is None) for record in records] == [
+        (1, True), (3, False), (4, True), (5, False), (6, False), (7, True),
+    ]  # fmt: skip
+    assert records[-1].content == {"a": 2}
+    assert "not UTF-8" in (records[4].fault or "")
+
+
+def test_formats_told_by_name_or_by_word(tmp_path: Path) -> None:
+    assert table(tmp_path / "a.jsonl.gz", b"").format == "jsonl"
+    assert table(tmp_path / "a.dat", b'{"a": 1}', file_format="jsonl").format == "jsonl"
+    assert table(tmp_path / "b.csv", b"a:b\n", delimiter=":").header == ["a", "b"]
+    for content in (b"", b"\n1,2\n", b"\xff,b\n"):
+        with pytest.raises(ConfigurationError, match="its first line is"):
+            table(tmp_path / "c.csv", content)
+    with pytest.raises(ConfigurationError, match="does not tell the format"):
+        table(tmp_path / "d", b"")
+
+
+def test_damage_is_told_by_line(tmp_path: Path) -> None:
+    text = b"a,b\n" + b"".join(b"%d,%d\n" % (number, number * 7919) for number in range(20_000))
+    whole = gzip.compress(text, mtime=0)
+    found = table(tmp_path / "a.csv.gz", whole[:-2_000])
+    with pytest.raises(CheckFailed, match=r"a.csv.gz: cannot be read after line \d{3,}"):
+        list(found.records())
+    with pytest.raises(CheckFailed, match="damaged"):
+        table(tmp_path / "b.csv.gz", whole[:10])
+
+
+@pytest.mark.parametrize("cell", ["ümläut", "a;b", 'q"q', "two\nlines", "\udcff"])
+def test_a_rejected_row_goes_out_as_it_came(tmp_path: Path, cell: str) -> None:
+    quoted = '"' + cell.replace('"', '""') + '"'
+    text = f"a;b\n{quoted};2\n".encode("utf-8", "surrogateescape")
+    first = table(tmp_path / "a.csv", text)
+    path = tmp_path / "r.csv"
+    with Rejects(path, [first]) as rejects:
+        for record in first.records():
+            rejects.write(first, record, Rejection("", "bad_value", "why; so"))
+    again = table(path, path.read_bytes())
+    (record,) = again.records()
+    assert record.content == [cell, "2", str(first.path), "2", "bad_value", "why; so", ""]
