@@ -24,6 +24,8 @@ class Survey:
     """What the files hold."""
 
     messages: int = 0
+    before: int = 0
+    """Those of them before the place where a replay goes on."""
     first_us: int = 0
     """When the first message came,"""
     last_us: int = 0
@@ -36,26 +38,34 @@ class Survey:
     damages: list[Damage] = field(default_factory=list)
 
 
-def survey(files: Sequence[Path], on_block: Callable[[int], None] | None = None) -> Survey:
-    """Read *files* through; *on_block* hears how many messages there are so far. Raises RecordingError."""
+def survey(
+    files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None
+) -> Survey:
+    """Read *files* through, of which those before *start* are done; raises RecordingError.
+
+    *on_block* hears how many messages there are so far.
+    """
     found = Survey()
     client_ids: dict[str, None] = {}
-    for path in files:
+    for number, path in enumerate(files):
         for block in read(path):
             if isinstance(block, Damage):
                 found.damages.append(block)
                 continue
+            if (number, block.offset) < (start.file, start.offset):
+                found.before += len(block.messages)
+            elif (number, block.offset) == (start.file, start.offset):
+                found.before += start.done
             for message in block.messages:
                 found.retained += message.retain
                 if message.client_id is None:
                     found.nameless += 1
                 else:
                     client_ids[message.client_id] = None
-            if block.messages:
-                first_us = min(message.received_us for message in block.messages)
-                found.first_us = min(found.first_us, first_us) if found.messages else first_us
-                found.last_us = max(found.last_us, *(message.received_us for message in block.messages))
-                found.messages += len(block.messages)
+            if times_us := [message.received_us for message in block.messages]:
+                found.first_us = min([*times_us, found.first_us] if found.messages else times_us)
+                found.last_us = max(*times_us, found.last_us)
+                found.messages += len(times_us)
             if on_block is not None:
                 on_block(found.messages)
     found.client_ids = list(client_ids)
