@@ -22,20 +22,21 @@ Broker = Annotated[
 def replay(
     context: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other.")
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other."),
     ],
     *,
     broker: Broker = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, max=1e6, help="So many times as fast as it was recorded; without it, as fast."),
+        typer.Option(
+            min=0.001, max=1e6, help="So many times as fast as it was recorded; without it, as fast."
+        ),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="So many messages a second at most, whenever they came.")
     ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="As fast as the broker acknowledges.")
-    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="As fast as the broker acknowledges.")] = False,
     gateways: Annotated[
         int,
         typer.Option(
@@ -66,9 +67,46 @@ def replay(
     deadline: Annotated[
         float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
     ] = 60.0,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Without a broker: decode, resolve and write them into the databases of the settings.",
+        ),
+    ] = False,
+    connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Of --direct: to the database, each with a process of its own; else one a core, 4 at most.",
+        ),
+    ] = None,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Of --direct: a recording to make of the messages with something rejected."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish recordings again. Exit 1 when something was damaged, refused or, with --verify, is missing."""
+    if direct:
+        if broker or speed or rate or fast or gateways > 1 or shift_time or loop or retained or verify:
+            raise typer.BadParameter("with --direct there is no broker: only --resume goes with it")
+        from ingest.commands import backfilling  # noqa: PLC0415 (imported when called: quick --help)
+
+        finish(
+            context,
+            lambda invocation: backfilling.run(
+                invocation,
+                files,
+                connections=connections,
+                resume=resume,
+                rejected=rejected,
+                as_json=as_json,
+            ),
+        )
     from ingest.commands import replaying_recordings  # noqa: PLC0415 (imported when called: quick --help)
 
     if any(str(file).startswith(("postgres:/", "postgresql:/")) for file in files):

@@ -49,6 +49,8 @@ _FIELDS: Final = {
     "user_properties a list of pairs",
 }
 _HEADER: Final = {"recording": _NAME, "version": VERSION, "fields": _FIELDS}
+HEADER: Final = orjson.dumps({"recording": _NAME})[:-1]
+"""How a block begins that holds a header: the writer gives it one of its own."""
 
 
 class Recorded(NamedTuple):
@@ -350,8 +352,22 @@ def read(path: Path, *, from_block: int = 0) -> Iterator[Block | Damage]:
     """Give the blocks of *path* in order, from the one at offset *from_block*, and what lies damaged between.
 
     Of a block with lines that are no messages, the others are given behind its Damage. A block may be
-    without messages where it has a header. Raises RecordingError: cannot be read, is no recording, or one
-    of a later version.
+    without messages where it has a header. Raises as `members`.
+    """
+    for piece in members(path, from_block=from_block):
+        if isinstance(piece, Damage):
+            yield piece
+            continue
+        messages, faults = messages_of(piece.lines)
+        if faults:
+            yield damaged_lines(path, piece, faults)
+        yield Block(piece.offset, piece.length, messages)
+
+
+def members(path: Path, *, from_block: int = 0) -> Iterator[Member | Damage]:
+    """Give the blocks of *path* as `read` does, their lines unread: for whoever has them read elsewhere.
+
+    Raises RecordingError: cannot be read, is no recording, or one of a later version.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -360,16 +376,15 @@ def read(path: Path, *, from_block: int = 0) -> Iterator[Block | Damage]:
                 return
             _check_header(path, first, strictly=False)
             for piece in pieces(file, from_block):
-                if isinstance(piece, Gap):
-                    yield _damage(path, piece)
-                    continue
-                messages, faults = messages_of(piece.lines)
-                if faults:
-                    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-                    yield Damage(path, piece.offset, piece.length, faults[0] + more)
-                yield Block(piece.offset, piece.length, messages)
+                yield _damage(path, piece) if isinstance(piece, Gap) else piece
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def damaged_lines(path: Path, block: Member, faults: list[str]) -> Damage:
+    """Give the Damage of a *block* with lines that are no messages."""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return Damage(path, block.offset, block.length, faults[0] + more)
 
 
 def _check_header(path: Path, first: Piece, *, strictly: bool) -> None:

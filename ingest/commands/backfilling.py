@@ -1,0 +1,170 @@
+"""`ingest replay --direct`: recordings into the database without a broker, and the account of every message.
+
+Owns the exit code: 0 all of it is in the table, 1 something was rejected, damaged or not reached, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.progress import first_interrupt, progress_bar
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.errors import ConfigurationError
+from ingest.load import direct_point
+from ingest.load.direct import backfill
+from ingest.load.direct_point import DirectPoint
+from ingest.load.direct_rejects import Rejects
+from ingest.load.recording import files as files_of
+from ingest.migrate import Database
+from ingest.migration_connection import connected
+from ingest.operate.bulk_operations import Stopped, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ingest.commands.invocation import Invocation
+    from ingest.errors import DatabaseFault
+    from ingest.load.backfill import Account
+    from ingest.load.direct import DirectReport
+    from ingest.operate.bulk_operations import Tally
+    from ingest.settings import Settings
+
+TARGET: Final = "iot.sensor_readings"
+"""What metadata.bulk_operation_log calls it."""
+MOST_BY_ITSELF: Final = 4
+"""Connections unless more are asked for: the database has others to serve."""
+
+
+def run(
+    invocation: Invocation,
+    paths: Sequence[Path],
+    *,
+    connections: int | None,
+    resume: bool,
+    rejected: Path | None,
+    as_json: bool,
+) -> int:
+    """Backfill *paths*, recordings or folders of them, and print the account."""
+    settings = invocation.settings("metadata", "timeseries")
+    files = files_of(paths)
+    if rejected is not None and any(rejected.exists() and rejected.samefile(file) for file in files):
+        raise ConfigurationError([f"--rejected: {rejected} is to be replayed; give it another name"])
+    target = direct_point.target_of(settings.dsn("timeseries"))
+    path = direct_point.point_file(files)
+    point = direct_point.read(path, files, target) if resume else DirectPoint()
+    if point.finished:
+        remark(f"everything is in the table already, says {path}: without --resume it is looked at again")
+    rejects = None if rejected is None else Rejects(rejected, kept_bytes=point.rejected_bytes)
+    try:
+        report = asyncio.run(
+            _logged(
+                settings,
+                files,
+                connections or min(os.cpu_count() or 1, MOST_BY_ITSELF),
+                point,
+                rejects,
+                partial(direct_point.write, path, files=files, target=target),
+            )
+        )
+    finally:
+        if rejects is not None:
+            rejects.close()
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    return _ended(report)
+
+
+async def _logged(  # noqa: PLR0917 (private, called once above)
+    settings: Settings,
+    files: Sequence[Path],
+    connections: int,
+    point: DirectPoint,
+    rejects: Rejects | None,
+    keep_point: Callable[[DirectPoint], None],
+) -> DirectReport:
+    """Run it, with its row in metadata.bulk_operation_log; a killed run's row stays RUNNING."""
+    names = ", ".join(path.name for path in files)[:500]
+    reports: list[DirectReport] = []
+    async with first_interrupt() as stop:
+        with progress_bar() as on_progress, contextlib.suppress(Stopped):
+            async with (
+                connected(settings.dsn("metadata"), Database.METADATA) as metadata,
+                recorded(metadata, "BACKFILL", TARGET, source_file=names) as tally,
+            ):
+                report = await backfill(
+                    settings,
+                    files,
+                    connections=connections,
+                    point=point,
+                    keep_point=keep_point,
+                    rejects=rejects,
+                    stop=stop,
+                    on_progress=on_progress,
+                    on_retry=_tell,
+                )
+                reports.append(report)
+                _count(tally, report, point.account)
+                if report.interrupted:
+                    raise Stopped
+    return reports[0]
+
+
+def _count(tally: Tally, report: DirectReport, before: Account) -> None:
+    """Count what this run did; runs that it goes on from have rows of their own."""
+    account = report.account
+    tally.successful = account.written - before.written
+    tally.failed = account.rejected.total() - before.rejected.total()
+    tally.skipped = account.duplicate + account.null - before.duplicate - before.null
+    tally.faults += [f"{reason}: {count}" for reason, count in account.rejected.most_common()]
+    tally.faults += [str(damage) for damage in report.damages]
+    tally.faults += [] if report.failure is None else [report.failure]
+
+
+def _tell(fault: DatabaseFault, wait_s: float) -> None:
+    remark(f"{fault}; trying again in {wait_s:.1f} s")
+
+
+def _print(report: DirectReport) -> None:
+    account = report.account
+    per_s = f", {account.messages / report.seconds:,.0f}/s" if report.seconds else ""
+    print_line(f"{account.messages} messages, {report.seconds:.1f} s{per_s}")
+    lines = (
+        (account.ignored, "messages are none of ours by rule"),
+        (account.incomplete, "messages with something rejected"),
+        (account.written, "readings stored"),
+        (account.duplicate, "readings were stored already"),
+        (account.null, "readings are null"),
+        (account.rejected.total(), "readings rejected"),
+    )
+    for count, text in lines:
+        if count:
+            print_line(f"{count:>12} {text}")
+    if account.rejected:
+        rows = [(reason, count, account.examples[reason]) for reason, count in account.rejected.most_common()]
+        print_table(("reason", "readings", "the first of them"), rows, empty="")
+    for damage in report.damages:
+        remark(str(damage))
+    if account.hours_noted:
+        remark(
+            "readings of hours that are over were stored: the job recompute_late_buckets computes their "
+            "aggregates in its next runs"
+        )
+
+
+def _ended(report: DirectReport) -> int:
+    if report.failure is not None:
+        remark(report.failure)
+    if not report.point.finished:
+        remark(f"stopped at {report.where()}; everything done is committed: --resume goes on from there")
+    if report.interrupted and report.failure is None:
+        return EXIT_INTERRUPTED
+    return 0 if report.clean else 1

@@ -1,0 +1,305 @@
+"""`ingest replay --direct`: recordings into the database without a broker, over several connections.
+
+Owns the run: cuts the recordings into pieces of whole blocks, has each taken in by whichever connection is
+free, and counts the answers in the order of the pieces, so that there is always a point before which
+everything is committed. One connection is served in this process, several by a process each: decoding takes
+twice the database's time. What one of them did beyond that point when it ended is met by its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from ingest.errors import CheckFailed, DatabaseFault, IngestError
+from ingest.load.backfill import Account, Backfill, Taken, seldom_collected, serve
+from ingest.load.direct_point import DirectPoint
+from ingest.load.recording import HEADER, Damage, damaged_lines, members
+from ingest.load.resume import Position
+from ingest.operate.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from ingest.load.direct_rejects import Rejects
+    from ingest.load.members import Member
+    from ingest.settings import Settings
+
+PIECE_BYTES: Final = 8_388_608
+"""Of lines, where they do not come to `write.max_batch_rows` messages before."""
+AHEAD: Final = 4
+"""Pieces a connection that may be done before an earlier one is: so many answers wait in memory."""
+
+
+class Piece(NamedTuple):
+    """Whole blocks that are taken in together; *end* is where the next one begins."""
+
+    number: int
+    path: Path
+    blocks: list[Member]
+    damages: list[Damage]
+    end: Position
+    end_bytes: int
+    """Of all files, up to there."""
+
+
+class Taker(Protocol):
+    """Takes lines in, one batch at a time."""
+
+    async def take(self, lines: bytes) -> Taken:
+        """Commit their rows. Raises a DatabaseFault."""
+
+
+@dataclass(slots=True)
+class DirectReport:
+    """What a backfill did, runs that it went on from included."""
+
+    files: Sequence[Path]
+    account: Account = field(default_factory=Account)
+    damages: list[Damage] = field(default_factory=list)
+    """Of this run."""
+    point: DirectPoint = field(default_factory=DirectPoint)
+    failure: str | None = None
+    """What ended it."""
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        """Whether every message is in the table, or none of ours."""
+        return not (self.account.incomplete or self.damages or self.failure or self.interrupted)
+
+    def where(self) -> str:
+        """Say where it goes on."""
+        file, offset, _ = self.point.position
+        return f"{self.files[file]}, block at {offset}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the report as JSON values."""
+        return {
+            "files": [str(each) for each in self.files],
+            "interrupted": self.interrupted,
+            "failure": self.failure,
+            "finished": self.point.finished,
+            "seconds": round(self.seconds, 3),
+            **self.account.as_json(),
+            "damages": [
+                {"file": str(each.path), "offset": each.offset, "length": each.length, "reason": each.reason}
+                for each in self.damages
+            ],
+        }
+
+
+async def backfill(
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    connections: int,
+    point: DirectPoint,
+    keep_point: Callable[[DirectPoint], None],
+    rejects: Rejects | None = None,
+    stop: asyncio.Event | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_retry: Callable[[DatabaseFault, float], None] = lambda _fault, _wait_s: None,
+) -> DirectReport:
+    """Take in *files* from *point* on; *keep_point* hears of each reached, *rejects* gets what was rejected.
+
+    After *stop* is set the pieces under way are finished. A database that stays away, a file that is no
+    recording and a process of it that was killed end it as soon, with the report saying which.
+    Raises a DatabaseFault where there is no catalog to begin with.
+    """
+    began_s = time.monotonic()
+    report = DirectReport(files, point.account.copied(), point=point)
+    pieces = pieces_of(files, point.position, settings.write.max_batch_rows)
+    run = _Run(pieces, report, keep_point, rejects, stop or asyncio.Event(), on_progress)
+    run.limit = AHEAD * connections
+    async with _takers(settings, connections, on_retry) as takers:
+        await asyncio.gather(*map(run.work, takers))
+    run.finish()
+    report.interrupted = run.stop.is_set() and not report.point.finished
+    report.seconds = time.monotonic() - began_s
+    return report
+
+
+class _Run:
+    """One run: which piece is next, and which are done."""
+
+    def __init__(  # noqa: PLR0917 (private, called once above)
+        self,
+        pieces: Iterator[Piece],
+        report: DirectReport,
+        keep_point: Callable[[DirectPoint], None],
+        rejects: Rejects | None,
+        stop: asyncio.Event,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.stop = stop
+        self.limit = AHEAD
+        self._report = report
+        self._keep_point = keep_point
+        self._rejects = rejects
+        self._on_progress = on_progress
+        self._total_bytes = sum(path.stat().st_size for path in report.files)
+        self._pieces = pieces
+        self._exhausted = False
+        self._next = 0
+        """The number of the first piece that is not counted yet."""
+        self._done: dict[int, tuple[Piece, Taken]] = {}
+        self._counted = asyncio.Condition()
+
+    async def work(self, taker: Taker) -> None:
+        """Take in pieces until there are no more, or somebody stops."""
+        try:
+            while not self._ends():
+                if (piece := next(self._pieces, None)) is None:
+                    self._exhausted = True
+                    return
+                taken = await taker.take(b"".join([block.lines for block in piece.blocks]))
+                self._done[piece.number] = (piece, taken)
+                self._count()
+                await self._my_turn(piece.number)
+        except IngestError as error:  # the others finish the pieces they are at
+            self._report.failure = self._report.failure or str(error)
+        finally:
+            async with self._counted:
+                self._counted.notify_all()
+
+    def _ends(self) -> bool:
+        return self.stop.is_set() or self._report.failure is not None
+
+    async def _my_turn(self, number: int) -> None:
+        """Wait while piece *number* is too far ahead of the first that is not done."""
+        async with self._counted:
+            self._counted.notify_all()
+            await self._counted.wait_for(lambda: number - self._next < self.limit or self._ends())
+
+    def finish(self) -> None:
+        """Write the last point; everything is done where no piece was left and none failed."""
+        report = self._report
+        if self._exhausted and not self._done and report.failure is None:
+            report.point = report.point._replace(finished=True)
+        self._keep_point(report.point)
+
+    def _count(self) -> None:
+        """Count the pieces that are done with none missing before them, and keep the point behind them."""
+        report = self._report
+        counted = False
+        while (found := self._done.pop(self._next, None)) is not None:
+            piece, taken = found
+            self._next += 1
+            report.account.add(taken.account)
+            report.damages += piece.damages
+            if taken.faults:
+                report.damages.append(damaged_lines(piece.path, piece.blocks[0], taken.faults))
+            kept_bytes = report.point.rejected_bytes
+            if self._rejects is not None:
+                kept_bytes = self._rejects.write(taken.incomplete)
+            report.point = DirectPoint(piece.end, report.account, kept_bytes)
+            counted = True
+            self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
+        if counted:
+            report.point = report.point._replace(account=report.account.copied())
+            self._keep_point(report.point)
+
+
+def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Iterator[Piece]:
+    """Cut *files* from *start* on into pieces of *piece_lines* messages or a block more.
+
+    None spans two files, and no block that is a header is in one. Raises RecordingError.
+    """
+    number, before_bytes = 0, sum(path.stat().st_size for path in files[: start.file])
+    for at in range(start.file, len(files)):
+        path = files[at]
+        blocks: list[Member] = []
+        damages: list[Damage] = []
+        lines = lines_bytes = 0
+        end = start.offset if at == start.file else 0
+        for block in members(path, from_block=end):
+            end = block.offset + block.length
+            if isinstance(block, Damage):
+                damages.append(block)
+                continue
+            if block.lines.startswith(HEADER):
+                continue
+            blocks.append(block)
+            lines += block.lines.count(b"\n")
+            lines_bytes += len(block.lines)
+            if lines >= piece_lines or lines_bytes >= PIECE_BYTES:
+                yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)
+                number += 1
+                blocks, damages, lines, lines_bytes = [], [], 0, 0
+        if blocks or damages:
+            yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)
+            number += 1
+        before_bytes += path.stat().st_size
+
+
+class _Process:
+    """A process that serves a connection; its end of the pipe is closed when this process ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Not forked: this process has an event loop, and threads.
+        context = get_context("spawn")
+        self._line, its_end = context.Pipe()
+        self._process = context.Process(target=serve, args=(settings, its_end), daemon=True)
+        self._process.start()
+        its_end.close()
+
+    async def ready(self) -> None:
+        """Return once it has its catalog. Raises as `take`."""
+        await self._answer()
+
+    async def take(self, lines: bytes) -> Taken:
+        """Have it take *lines*. Raises a DatabaseFault, or CheckFailed if the process has ended."""
+        try:
+            await asyncio.to_thread(self._line.send_bytes, lines)
+        except OSError as error:
+            raise CheckFailed("a process of the backfill has ended; run it again with --resume") from error
+        answer = await self._answer()
+        if not isinstance(answer, Taken):
+            raise CheckFailed(f"a process of the backfill answered {type(answer).__name__}")
+        return answer
+
+    async def _answer(self) -> object:
+        try:
+            answer: object = await asyncio.to_thread(self._line.recv)
+        except (EOFError, OSError) as error:
+            raise CheckFailed("a process of the backfill has ended; run it again with --resume") from error
+        match answer:
+            case (type() as kind, str() as text, (str() | None) as sqlstate) if issubclass(
+                kind, DatabaseFault
+            ):
+                raise kind(text, sqlstate)
+        return answer
+
+    async def end(self) -> None:
+        """Hang up, and wait for the batch it is at."""
+        self._line.close()
+        await asyncio.to_thread(self._process.join)
+
+
+@asynccontextmanager
+async def _takers(
+    settings: Settings, connections: int, on_retry: Callable[[DatabaseFault, float], None]
+) -> AsyncIterator[Sequence[Taker]]:
+    if connections == 1:
+        backfill = await Backfill.prepared(settings, on_retry)
+        try:
+            with seldom_collected():
+                yield [backfill]
+        finally:
+            await backfill.close()
+        return
+    processes = [_Process(settings) for _ in range(connections)]
+    try:
+        for process in processes:
+            await process.ready()
+        yield processes
+    finally:
+        for process in processes:
+            await process.end()

@@ -1,0 +1,97 @@
+"""Recordings cut into pieces, and the point that a backfill leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.errors import RecordingError
+from ingest.load import direct_point
+from ingest.load.backfill import Account
+from ingest.load.direct import pieces_of
+from ingest.load.direct_point import DirectPoint
+from ingest.load.direct_rejects import Rejects
+from ingest.load.recording import Recording, messages_of
+from ingest.load.resume import Position
+from tests.recordings import messages_in, numbered, recorded, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ingest.model import Reason
+
+
+def test_pieces_are_whole_blocks_of_one_file(tmp_path: Path) -> None:
+    messages = numbered(1_000)
+    first = write(tmp_path / "a.jsonl.gz", messages[:500], block=100)
+    second = write(tmp_path / "b.jsonl.gz", messages[500:], block=100)
+    with Recording(first, append=True) as recording:  # another header, in the middle of nothing
+        recording.write(recorded({"SENSOR_01": 1}, 2_000))
+    pieces = list(pieces_of([first, second], Position(), 200))
+    assert [len(piece.blocks) for piece in pieces] == [2, 2, 2, 2, 2, 1]
+    assert [piece.number for piece in pieces] == list(range(6))
+    assert [piece.end.file for piece in pieces] == [0, 0, 0, 1, 1, 1]
+    found = [message for piece in pieces for block in piece.blocks for message in messages_of(block.lines)[0]]
+    assert found == [*messages[:500], recorded({"SENSOR_01": 1}, 2_000), *messages[500:]]
+    assert pieces[-1].end_bytes == first.stat().st_size + second.stat().st_size
+    for number, piece in enumerate(pieces[:-1]):
+        rest = list(pieces_of([first, second], piece.end, 200))
+        assert [each.blocks for each in rest] == [each.blocks for each in pieces[number + 1 :]]
+        assert rest[-1].end_bytes == pieces[-1].end_bytes
+    assert list(pieces_of([first, second], pieces[-1].end, 200)) == []
+
+
+def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
+    files = [tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"]
+    path = direct_point.point_file(files)
+    target = direct_point.target_of("postgresql://ingest:secret@db:5432/greenhouse?sslmode=require")
+    assert (path.name, target) == ("a.jsonl.gz.direct", "db:5432/greenhouse")
+    assert direct_point.read(path, files, target) == DirectPoint()
+    account = Account(9, 1, 2, 8, 3, 2, 1, Counter({"bad_value": 2}), {"bad_value": "why"}, 4)
+    point = DirectPoint(Position(1, 77), account, 123)
+    direct_point.write(path, point, files, target)
+    assert "secret" not in path.read_text()
+    assert direct_point.read(path, files, target) == point
+    for others, elsewhere in ((files[:1], target), (files, "db:5432/other")):
+        with pytest.raises(RecordingError, match="is of another backfill"):
+            direct_point.read(path, others, elsewhere)
+    for text in ("", "[]", "{}", '{"position": [0]}'):
+        path.write_text(text)
+        with pytest.raises(RecordingError, match="is no resume point"):
+            direct_point.read(path, files, target)
+
+
+def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
+    one: Counter[Reason] = Counter({"bad_value": 1})
+    account = Account(2, decoded=2, written=1, rejected=one.copy(), examples={"bad_value": "first"})
+    before = account.copied()
+    account.add(Account(1, decoded=1, rejected=one, examples={"bad_value": "second"}))
+    assert (account.messages, account.rejected, account.examples) == (
+        3,
+        {"bad_value": 2},
+        {"bad_value": "first"},
+    )
+    assert (before.messages, before.rejected.total()) == (2, 1)
+
+
+def test_rejects_are_cut_off_behind_the_point(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl.gz"
+    messages = numbered(4)
+    rejects = Rejects(path)
+    kept = rejects.write(messages[:2])
+    assert rejects.write([]) == kept
+    rejects.write(messages[2:])
+    rejects.close()
+    assert messages_in(path) == messages
+    rejects = Rejects(path, kept_bytes=kept)
+    rejects.write(messages[3:])
+    rejects.close()
+    assert messages_in(path) == [*messages[:2], messages[3]]
+    with pytest.raises(RecordingError, match="exists already"):
+        Rejects(path)
+    with pytest.raises(RecordingError, match="is shorter"):
+        Rejects(path, kept_bytes=100_000)
+    with pytest.raises(RecordingError, match="cannot be written"):
+        Rejects(tmp_path / "gone.jsonl.gz", kept_bytes=1)
