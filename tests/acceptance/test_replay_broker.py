@@ -149,3 +149,14 @@ async def test_stopped_by_ctrl_c_it_goes_on_where_it_was(
     await subscriber.receive(199)
     assert sorted(numbers(subscriber)) == [number for number in range(200) if number != RETAINED]
     assert len(subscriber.deliveries) == 199
+
+
+def test_no_login_on_the_command_line_and_a_database_to_verify(ingest: CommandLine, tmp_path: Path) -> None:
+    path = str(recorded(tmp_path / "day.jsonl.gz", 3))
+    for arguments, said in (
+        (("--broker", "mqtt://me:s3cr3t@127.0.0.1"), "--broker: may hold no login"),
+        (("--verify",), "metadata_dsn: not set"),
+    ):
+        done = ingest("replay", path, *arguments)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert "s3cr3t" not in done.stderr

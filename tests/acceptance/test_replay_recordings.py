@@ -125,9 +125,7 @@ async def test_a_row_that_is_gone_is_found_missing_and_named(
     worker = worker_of(greenhouse, database, broker.url)
     await worker.ready()
     messages = [
-        (greenhouse.map_topic, {"SENSOR_01": number})
-        if number % 2
-        else (greenhouse.topic, reading(number))
+        (greenhouse.map_topic, {"SENSOR_01": number}) if number % 2 else (greenhouse.topic, reading(number))
         for number in range(300)
     ]
     path = record(tmp_path / "day.jsonl.gz", messages, every_us=1_000)
