@@ -75,6 +75,37 @@ near_plain = st.builds(
 )
 
 
+FLAT: dict[str, Any] = {
+    "TEMPERATURA INVERNADERO 01": 24.1,
+    "HUMEDAD INVERNADERO 01": 61,
+    "INVERNADERO_01_SECTOR_01": 40,
+    "timestamp": "2025-11-17T10:15:00Z",
+}
+LABELS = [
+    "TEMPERATURA INVERNADERO 01",
+    "temperatura-invernadero 01",
+    "INVERNADERO_01_EXTRACTOR",
+    "NEW",
+    "",
+    "°\0",
+]
+near_plain_maps = st.builds(
+    lambda topic, change, stamp, escaped, flags: Delivery(
+        topic,
+        json.dumps(FLAT | change | stamp, ensure_ascii=escaped).encode(),
+        flags,
+        1 if flags & 6 else 0,
+    ),
+    st.sampled_from(["GREENHOUSE/SARA", "GREENHOUSE/SARA/01", "GREENHOUSE"]),
+    st.dictionaries(
+        st.sampled_from([*LABELS, "greenhouseId", "tenantId"]), st.sampled_from(VALUES), max_size=4
+    ),
+    st.fixed_dictionaries({}, optional={"timestamp": st.sampled_from(STAMPS)}),
+    st.booleans(),
+    st.sampled_from([0, 1, 2, 3, 10]),
+)
+
+
 def taken(messages: list[Delivery]) -> tuple[Intake, Batch]:
     """Take *messages* in by whichever way, all of their names known already."""
     resolver = Resolver(example_catalog(), default_rules(), out_of_range="quarantine")
@@ -96,7 +127,7 @@ def contents(batch: Batch) -> tuple[object, ...]:
 
 
 @settings(max_examples=examples(150))
-@given(st.lists(near_plain | deliveries, min_size=1, max_size=8))
+@given(st.lists(near_plain | near_plain_maps | deliveries, min_size=1, max_size=8))
 def test_the_short_cut_gives_what_the_long_way_gives(messages: list[Delivery]) -> None:
     intake, batch = taken(messages)
     assert contents(batch) == contents(intake.part(batch, 0, len(batch)))
@@ -133,6 +164,33 @@ def test_most_messages_take_the_short_cut(change: dict[str, object]) -> None:
 )  # fmt: skip
 def test_what_is_out_of_the_ordinary_takes_the_long_way(change: dict[str, object]) -> None:
     assert DECODER.plain(TEMPERATURE, json.dumps(PLAIN | change).encode(), RECEIPT_US) is None
+
+
+def test_most_flat_maps_take_the_short_cut() -> None:
+    payload = json.dumps(FLAT, ensure_ascii=False).encode()
+    intake, batch = taken([Delivery("GREENHOUSE/SARA", payload, 2, 1)])
+    plain = DECODER.plain_map("GREENHOUSE/SARA", payload, RECEIPT_US)
+    assert plain is not None
+    found = intake.resolver.plain_map(*plain)
+    assert found is not None
+    rows, gateway = found
+    assert rows == batch.rows
+    assert len(rows) == 3
+    assert gateway is batch.gateways[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"HUMEDAD INVERNADERO 01": 6529}, {"HUMEDAD INVERNADERO 01": "61,5"},
+        {"HUMEDAD INVERNADERO 01": None}, {"INVERNADERO_01_SECTOR_02": 1}, {"humedad invernadero 01": 61},
+    ],
+)  # fmt: skip
+def test_a_flat_map_with_one_odd_label_takes_the_long_way(change: dict[str, object]) -> None:
+    intake, _ = taken([Delivery("GREENHOUSE/SARA", json.dumps(FLAT).encode(), 2, 1)])
+    plain = DECODER.plain_map("GREENHOUSE/SARA", json.dumps(FLAT | change).encode(), RECEIPT_US)
+    assert plain is not None
+    assert intake.resolver.plain_map(*plain) is None
 
 
 def test_a_value_out_of_range_takes_the_long_way() -> None:
