@@ -54,8 +54,8 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 NAME_REASONS: Final[frozenset[Reason]] = frozenset(
     {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit", "ambiguous_greenhouse"}
 )
-"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires IngestUnknownNames
-(deploy/prometheus). unknown_topic is none of them: that is a route's to mend, or the gateway's."""
+"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires the alert
+IngestUnknownNames. unknown_topic is none of them: that is a route's to mend, or the gateway's."""
 
 MOST_SESSIONS: Final = 16
 """Of a share group. Receipt times of each are one number modulo this, so that no two processes give one time:
