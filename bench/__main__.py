@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     async with target(os.environ.get("INGEST_TEST_TIMESERIES_DSN")) as database:
         heading = {"target": database.says, "machine": record.machine()}
+        run = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         done: dict[str, Any] = heading
         for part in options.only or [each for each in _PARTS if not (options.quick and each in _NOT_QUICK)]:
             if part == "latency":
@@ -63,8 +65,8 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
                 turns = options.rounds or (1 if options.quick else _ROUNDS)
                 figures = await rounds.measure(database, workload, count, turns, _tell)
                 report.show(part, figures, database.says)
-                measured = {"workloads": {part: figures}}
-            done = merged(done, measured)
+                measured = {"workloads": {part: figures | {"run": run}}}
+            done = merged(done, heading | measured)
             if options.json is None and not options.quick:
                 record.keep(heading | measured)
         return done

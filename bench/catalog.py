@@ -33,10 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.migrate import Database, migrate
-from tests.acceptance.conftest import shipped_broker
 from tests.gateways import Message, publish
 from tests.integration.plain_postgres import create_both_schemas
-from tests.servers import PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -48,6 +47,17 @@ _EVERY_S: Final = 0.02
 """How often some come: each arrival is a pause of its own, whatever the catalog does."""
 _PHASE_S: Final = 10.0
 _PATIENCE_S: Final = 300.0
+_COLUMNS: Final = (
+    ("s", "seconds"),
+    ("longest pause ms", "longest_pause_ms"),
+    ("99.9 % ms", "p999_pause_ms"),
+    ("longest CPU ms", "longest_cpu_ms"),
+    ("longest gc ms", "longest_collection_ms"),
+    ("RSS MiB", "rss_mb"),
+    ("peak MiB", "peak_mb"),
+    ("CPU s", "cpu_s"),
+)
+"""Heading and key of each figure of a phase."""
 
 _TENANTS = """
 insert into metadata.tenants (name, mqtt_topic_prefix)
@@ -243,29 +253,11 @@ async def _holds(connection: asyncpg.Connection[asyncpg.Record], sql: str) -> bo
 def report(figures: dict[str, Any]) -> None:
     """Print the table."""
     table = Table(title=f"{figures['sensors']:,} sensors, {_RATE:,} readings/s; longest ms, MiB")
-    for heading in (
-        "phase",
-        "s",
-        "longest pause ms",
-        "99.9 % ms",
-        "longest gc ms",
-        "RSS MiB",
-        "peak MiB",
-        "CPU s",
-    ):
+    for heading, _ in (("phase", ""), *_COLUMNS):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    names = (
-        "longest_pause_ms",
-        "p999_pause_ms",
-        "longest_cpu_ms",
-        "longest_collection_ms",
-        "rss_mb",
-        "peak_mb",
-        "cpu_s",
-    )
     for phase, of_phase in figures.items():
         if isinstance(of_phase, dict):
-            table.add_row(phase, str(of_phase.get("seconds", "")), *(str(of_phase[name]) for name in names))
+            table.add_row(phase, *(str(of_phase.get(key, "")) for _, key in _COLUMNS))
     Console().print(table)
 
 

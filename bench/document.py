@@ -50,12 +50,13 @@ def _targets(kept: dict[str, Any]) -> Iterator[str]:
 
 def _workloads(kept: dict[str, Any]) -> Iterator[str]:
     yield (
-        "| workload | rows/s | of mq-bridge | of the paho loop | of the lower limit | of raw COPY "
+        "| workload | rounds | rows/s | of mq-bridge | of the paho loop | of the lower limit | of raw COPY "
         "| µs CPU a message | MiB | exact |"
     )
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"
     for name, each in kept["workloads"].items():
         cells = [
+            f"{each['rounds']}",
             f"{each['rows_per_s'][WORKER]:,}",
             *(
                 f"{each[key]:.2f}" if key in each else ""

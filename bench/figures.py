@@ -49,11 +49,7 @@ def summary(figures: dict[str, Figures], *, says: str, messages: int, rounds: in
         "messages": messages,
         "rounds": rounds,
         "rows_per_s": {name: round(statistics.median(each.rows_per_s)) for name, each in figures.items()},
-        **{
-            f"ratio_to_{name}": ratio(worker.rows_per_s, figures[name].rows_per_s)
-            for name in (*others, "mq_bridge")
-            if name in figures
-        },
+        **{f"ratio_to_{name}": ratio(worker.rows_per_s, figures[name].rows_per_s) for name in others},
         "ratio_to_limit": ratio(worker.rows_per_s, lowest),
         "cpu_us_per_message": _median(worker.cpu_us_per_message, 2),
         "cpu_us_with_start": _median(worker.cpu_us_with_start, 2),
@@ -84,7 +80,12 @@ def rotated(names: list[str], turn: int) -> list[str]:
 
 
 def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Give the results of *before* with those of *now* in their place, workload by workload."""
+    """Give the results of *before* with those of *now* in their place, workload by workload.
+
+    Of another target or machine than *now*'s, nothing of *before* stays.
+    """
+    if any(before.get(name) != now.get(name) for name in ("target", "machine")):
+        before = {}
     return before | now | {"workloads": before.get("workloads", {}) | now.get("workloads", {})}
 
 

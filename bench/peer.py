@@ -21,7 +21,7 @@ from bench.workloads import BY_NAME, Workload
 
 _BATCH: Final = 8_192
 _AHEAD: Final = 65_536
-"""Messages that a broker sends ahead at QoS 1 over MQTT 5; at QoS 0 or over 3.1.1 it sends all there are.
+"""Messages that a broker sends ahead at QoS 1, more than its window and the client's; at QoS 0 all there are.
 With a shorter queue the route does not start: it takes none from it before the SUBACK, and that comes behind
 them. A longer one than needed costs it memory and speed."""
 _INSERT: Final = """
@@ -39,7 +39,6 @@ def route(workload: Workload, url: str, client_id: str, dsn: str) -> dict[str, A
     """Give the route's configuration. Pure."""
     broker = urlsplit(url)
     copies = not workload.duplicate_every
-    bounded = workload.qos == 1 and workload.protocol == "5"
     return {
         "batch_size": _BATCH,
         "concurrency": 1,
@@ -53,7 +52,7 @@ def route(workload: Workload, url: str, client_id: str, dsn: str) -> dict[str, A
                 "session_expiry_interval": 3600,
                 "protocol": "v5" if workload.protocol == "5" else "v3",
                 "qos": 1,
-                "queue_capacity": _AHEAD if bounded else max(_AHEAD, workload.messages + 1),
+                "queue_capacity": _AHEAD if workload.qos else max(_AHEAD, workload.messages + 1),
                 "max_inflight": 65_535,
             }
         },

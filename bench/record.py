@@ -31,11 +31,8 @@ def read() -> dict[str, Any]:
 
 
 def keep(now: Mapping[str, Any]) -> None:
-    """Put the parts and workloads of *now* in place of those kept; all go where the target is another."""
-    before = read()
-    if before.get("target") != now["target"]:
-        before = {}
+    """Put the parts and workloads of *now* in place of those kept."""
     LATEST.parent.mkdir(exist_ok=True)
-    kept = merged(before, dict(now))
+    kept = merged(read(), dict(now))
     kept["workloads"] = {name: kept["workloads"][name] for name in BY_NAME if name in kept["workloads"]}
     LATEST.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

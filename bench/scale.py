@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.servers import broker as shipped_broker
+from bench.servers import broker as private_broker
 from bench.servers import target
 from ingest.decode import Decoder, Routes
 from ingest.intake import Intake
@@ -44,17 +45,16 @@ from ingest.settings import Settings
 from tests.gateways import Message, publish
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
+    from bench.servers import Target
     from tests.servers import Mosquitto
 
 _ROOT: Final = Path(__file__).parents[1]
 _PATIENCE_S: Final = 150.0
 _GATEWAYS: Final = 8
-_CLEAR: Final = """
-truncate iot.sensor_readings, iot.ingest_sessions, iot.ingest_counters, iot.ingest_dead_letters,
-    iot.ingest_dead_letter_overflow, iot.ingest_gateway_hours, iot.ingest_written_hours
-"""
 _COMMITTED: Final = """
 select coalesce(sum(value), 0) as messages, max(updated_at) as at
 from iot.ingest_counters
@@ -103,9 +103,13 @@ class Workers:
         """Return once each worker is subscribed."""
         deadline_s = time.monotonic() + _PATIENCE_S
         while len(self.events("broker_connected")) < self._count:
-            if time.monotonic() > deadline_s or self._process.poll() is not None:
-                raise SystemExit(f"the workers do not connect:\n{self._log.read_text()[-2000:]}")
+            self.alive(deadline_s, "connect")
             time.sleep(0.1)
+
+    def alive(self, deadline_s: float, what: str) -> None:
+        """Give up, with their log, when they have ended or the time for *what* they should do is over."""
+        if time.monotonic() > deadline_s or self._process.poll() is not None:
+            raise SystemExit(f"the workers do not {what}:\n{self._log.read_text()[-2000:]}")
 
     def began(self) -> datetime:
         """Give when the first of them was about to connect."""
@@ -114,31 +118,40 @@ class Workers:
     def stop(self) -> None:
         """End them in order; the sessions stay."""
         self._process.terminate()
-        self._process.wait(60)
-
-
-async def drained(
-    connection: asyncpg.Connection, dsn: str, messages: list[Message], count: int
-) -> tuple[float, bool]:
-    """Give the seconds that *count* workers take for *messages* that wait for them; whether all is there."""
-    await connection.execute(_CLEAR)
-    with tempfile.TemporaryDirectory() as folder, shipped_broker(0) as broker:
-        workers = Workers(Path(folder), broker, dsn, count)
-        await asyncio.to_thread(workers.wait_until_connected)
-        await asyncio.to_thread(workers.stop)  # the sessions stay, and get their shares of what is published
-        await publish(broker.port, messages)
-        workers = Workers(Path(folder), broker, dsn, count)
         try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, broker: Mosquitto, dsn: str, count: int) -> AsyncIterator[Workers]:
+    """Run *count* workers; they are stopped however it ends."""
+    workers = Workers(folder, broker, dsn, count)
+    try:
+        yield workers
+    finally:
+        await asyncio.to_thread(workers.stop)
+
+
+async def drained(database: Target, messages: list[Message], count: int) -> tuple[float, bool]:
+    """Give the seconds that *count* workers take for *messages* that wait for them; whether all is there."""
+    await database.clear()
+    connection = database.connection
+    with tempfile.TemporaryDirectory() as folder, private_broker() as broker:
+        async with running(Path(folder), broker, database.dsn, count) as workers:
+            await asyncio.to_thread(workers.wait_until_connected)
+        await publish(broker.port, messages)  # the sessions have stayed, and get their shares of it
+        async with running(Path(folder), broker, database.dsn, count) as workers:
             deadline_s = time.monotonic() + _PATIENCE_S
             committed = await connection.fetchrow(_COMMITTED)
             while committed is None or committed["messages"] < len(messages):
-                if time.monotonic() > deadline_s:
-                    raise SystemExit("not everything is committed in time")
+                workers.alive(deadline_s, "commit everything")
                 await asyncio.sleep(0.05)
                 committed = await connection.fetchrow(_COMMITTED)
             seconds = (committed["at"] - workers.began()).total_seconds()
-        finally:
-            await asyncio.to_thread(workers.stop)
     committed = await connection.fetchrow(_COMMITTED)
     rows = await connection.fetchval("select count(*) from iot.sensor_readings")
     exact = committed is not None and committed["messages"] == len(messages) and rows == 2 * len(messages)
@@ -205,7 +218,7 @@ async def measure(server: str | None, count: int, rounds: int) -> dict[str, obje
         messages = [Message(topics[number % _GATEWAYS], payload_of(number)) for number in range(count)]
         for turn in range(rounds):
             for workers in (1, 2) if turn % 2 == 0 else (2, 1):
-                seconds, whole = await drained(database.connection, database.dsn, messages, workers)
+                seconds, whole = await drained(database, messages, workers)
                 rates[workers].append(count / seconds)
                 exact &= whole
             ceilings.append(await asyncio.to_thread(ceiling, count // 4))

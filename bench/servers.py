@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -19,17 +19,18 @@ import asyncpg
 from bench.fleet import TENANT
 from ingest.migrate import Database, migrate
 from tests.integration.plain_postgres import create_timeseries_schema
-from tests.servers import Mosquitto, PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from bench.fleet import Fleet
+    from tests.servers import Mosquitto
 
-_CONFIG: Final = Path(__file__).parents[1] / "config" / "mosquitto.conf"
 _CLEAR = """
 truncate iot.sensor_readings, iot.ingest_sessions, iot.ingest_counters, iot.ingest_dead_letters,
-    iot.ingest_gateway_hours, iot.ingest_written_hours, iot.ingest_late_buckets
+    iot.ingest_dead_letter_overflow, iot.ingest_gateway_hours, iot.ingest_written_hours,
+    iot.ingest_late_buckets
 """
 _NEW_GREENHOUSE = """
 insert into metadata.greenhouses (id, tenant_id, name, greenhouse_code)
@@ -66,27 +67,19 @@ select
 
 
 @contextlib.contextmanager
-def broker(window: int) -> Iterator[Mosquitto]:
+def broker(window: int | None = None) -> Iterator[Mosquitto]:
     """Run a Mosquitto with config/mosquitto.conf, except for what a benchmark on loopback cannot have.
 
-    Everybody may log in and do anything; *window* is max_inflight_messages; and it saves when it stops only:
-    each save writes the whole backlog, which is there for five contenders to drain, and is not there where a
-    worker keeps up (see the file).
+    Everybody may log in and do anything; and it saves when it stops only: each save writes the whole backlog,
+    which is there for four sessions to drain, and is not there where a worker keeps up (see the file).
+    *window* is max_inflight_messages, where it is not the file's.
     """
+    given: dict[str, int] = {} if window is None else {"max_inflight_messages": window}
     with tempfile.TemporaryDirectory() as folder:
-        rights, logins = Path(folder, "rights"), Path(folder, "logins")
-        rights.write_text("topic readwrite #\n")
-        logins.touch()
-        given: dict[str, str | int] = {
-            "allow_anonymous": "true",
-            "password_file": str(logins),
-            "acl_file": str(rights),
-            "max_inflight_messages": window,
-            "autosave_on_changes": "false",
-            "autosave_interval": 0,
-        }
         Path(folder).chmod(0o755)
-        with Mosquitto(_CONFIG, given) as running:
+        with shipped_broker(
+            Path(folder), autosave_on_changes="false", autosave_interval=0, **given
+        ) as running:
             yield running
 
 
@@ -112,7 +105,7 @@ class Target:
         return f"PostgreSQL {versions['postgresql']}, no TimescaleDB"
 
     async def clear(self) -> None:
-        """Empty what a contender wrote."""
+        """Empty every table that a contender writes."""
         await self.connection.execute(_CLEAR)
 
     async def register(self, fleet: Fleet) -> None:

@@ -30,7 +30,7 @@ def judge(kept: dict[str, Any]) -> list[Judged]:
     ]
     doubled = workloads.get("single_duplicates")
     share = None
-    if main and doubled:
+    if main and doubled and main.get("run") == doubled.get("run"):  # the runs before had none
         share = {"share": doubled["ratio_to_limit"] / main["ratio_to_limit"]}
     judged.append(_at_least("5 % duplicates: of the rate without, each to its limit", 0.75, share, "share"))
     judged.append(_at_most("100 messages a second: ms to COMMIT, p50", 10.0, at_100, "p50_ms"))

@@ -53,8 +53,8 @@ class Workload:
     sensors_a_topic: int = 100
     qos: Literal[0, 1] = 1
     protocol: Protocol = "5"
-    window: int = 0
-    """Mosquitto's max_inflight_messages; 0 is no limit but the client's own."""
+    window: int | None = None
+    """Mosquitto's max_inflight_messages; None as config/mosquitto.conf has it."""
     duplicate_every: int = 0
     """One message in so many repeats an earlier one; 0 none."""
     compressed: bool = False

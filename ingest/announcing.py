@@ -1,6 +1,7 @@
 """What the operator hears of COMMITs: a line for each kind of event, its repeats counted and not repeated.
 
-Part of the composition root; `commits` says what happened. No topic and no payload is in a line.
+Part of the composition root; `commits` says what happened. No payload is in a line, and no topic but a
+gateway's.
 """
 
 from __future__ import annotations

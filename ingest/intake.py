@@ -173,7 +173,9 @@ class Intake:
             self._reject(rejected, delivery, receipt_us, reason, detail)
         return rejected
 
-    def _fill(self, batch: Batch, messages: Iterator[tuple[Delivery, int]]) -> bool:
+    def _fill(  # noqa: C901 - one loop with few calls: it runs once a message
+        self, batch: Batch, messages: Iterator[tuple[Delivery, int]]
+    ) -> bool:
         """Add *messages*, each with its receipt time, until *batch* is full (True) or they end."""
         decode, resolve = self._decoder.decode, self.resolver.resolve
         add_good, rows_of_batch = batch.add_good, batch.rows
@@ -197,17 +199,19 @@ class Intake:
                 if self._on_fault is not None:
                     self._on_fault(fault, error)
                 self._reject(batch, delivery, receipt_us, "worker_fault", fault)
-                continue
-            _, _, unread, nulls = decoded
-            if unread or rejections or nulls:
-                lost = [*unread, *rejections]
-                index = batch.add(delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls)
-                if missing:
-                    if not batch.curable:
-                        batch.catalog_version = self.resolver.catalog.version
-                    batch.curable[index] = missing
             else:
-                add_good(delivery, receipt_us, rows, gateway)
+                _, _, unread, nulls = decoded
+                if unread or rejections or nulls:
+                    lost = [*unread, *rejections]
+                    index = batch.add(
+                        delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls
+                    )
+                    if missing:
+                        if not batch.curable:
+                            batch.catalog_version = self.resolver.catalog.version
+                        batch.curable[index] = missing
+                else:
+                    add_good(delivery, receipt_us, rows, gateway)
             if len(rows_of_batch) + batch.rejected >= self._max_batch_rows:
                 return True
         return False

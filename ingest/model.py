@@ -57,6 +57,11 @@ NAME_REASONS: Final[frozenset[Reason]] = frozenset(
 """Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires the alert
 IngestUnknownNames. unknown_topic is none of them: that is a route's to mend, or the gateway's."""
 
+MOST_UNPROVEN: Final = 60_000
+"""Deliveries that the journal remembers, and that a broker may have in flight. Fewer than the 65 535 packet
+ids: a full list would hold the id of the message after its last, and sent again with the same payload, that
+one would look like the head of the list, and 65 535 messages like the list."""
+
 MOST_SESSIONS: Final = 16
 """Of a share group. Receipt times of each are one number modulo this, so that no two processes give one time:
 at more than 1 000 000 / 16 messages a second in one process, they would run ahead of the clock."""
@@ -177,16 +182,6 @@ class Rejection(NamedTuple):
 
 DETAILED_REJECTIONS = 100
 """Of one message, so many rejections are kept with field and detail; the others count by reason."""
-
-_FURTHER: dict[Reason, Rejection] = {reason: Rejection("", reason, "") for reason in REASONS}
-
-
-def further(reason: Reason) -> Rejection:
-    """Give the one Rejection that stands for each of a message beyond DETAILED_REJECTIONS.
-
-    A payload of 20 KB can hold 10 000 readings: telling each what is wrong took 30 ms.
-    """
-    return _FURTHER[reason]
 
 
 class Decoded(NamedTuple):

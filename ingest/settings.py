@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ingest.addresses import BrokerAddress, broker_address, check_dsn, split_credentials
 from ingest.defaults import DEFAULT_LABEL_RULES, DEFAULT_ROUTES
 from ingest.errors import ConfigurationError
-from ingest.model import MOST_SESSIONS, PayloadFormat
+from ingest.model import MOST_SESSIONS, MOST_UNPROVEN, PayloadFormat
 from ingest.operation_settings import MaintainSettings, StatusSettings
 from ingest.policy_settings import (
     ChunkIntervalSettings,
@@ -50,7 +50,7 @@ class BrokerSettings(_Table):
     key_file: Path | None = None
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     session_expiry_s: int = Field(default=604_800, ge=60, le=0xFFFFFFFF)
-    receive_maximum: int = Field(default=20_000, ge=1, le=60_000)
+    receive_maximum: int = Field(default=20_000, ge=1, le=MOST_UNPROVEN)
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     reconnect_min_s: float = Field(default=0.5, gt=0, le=3600)
     reconnect_max_s: float = Field(default=30.0, gt=0, le=3600)

@@ -25,6 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+CONFIG = Path(__file__).parents[1] / "config" / "mosquitto.conf"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
@@ -350,3 +351,18 @@ class Mosquitto:
             f"user {user}",
         ]
         return "\n".join([*private, *kept, *(f"{name} {value}" for name, value in settings.items()), ""])
+
+
+def shipped_broker(directory: Path, *, port: int | None = None, **settings: str | int) -> Mosquitto:
+    """Make a Mosquitto with config/mosquitto.conf, except that everybody may log in and do anything.
+
+    *directory* keeps the files of logins and rights, and *settings* replace those of the same name.
+    """
+    rights = directory / "rights.acl"
+    # As a pattern: Mosquitto 2.0 forgets the rights of an absent anonymous client when it is restarted, and
+    # drops what is published for it; the logins of config/mosquitto.acl keep theirs.
+    rights.write_text("pattern readwrite #\n")
+    logins = directory / "logins"
+    logins.touch()
+    given = {"allow_anonymous": "true", "password_file": str(logins), "acl_file": str(rights), **settings}
+    return Mosquitto(CONFIG, given, port=port)

@@ -22,7 +22,7 @@ def run(invocation: Invocation, *, workers: int | None) -> int:
     """Run the worker, or the supervisor of several; it handles signals itself, and gives its exit code."""
     from ingest.configuration import unprotected, variable_of  # noqa: PLC0415 (not needed by `demo`)
 
-    if workers is not None:  # so it is judged with the other settings
+    if workers is not None:  # so it is judged with the other settings, and the workers have a group, too
         os.environ[variable_of("workers.count")] = str(workers)
     settings = invocation.settings("metadata", "timeseries", worker=True)
     for exposure in unprotected(settings):
@@ -42,11 +42,7 @@ def run_member(invocation: Invocation, order: Order, line: int) -> int:
 
     settings = settings_of(invocation.settings("metadata", "timeseries", worker=True), order)
     structlog.contextvars.bind_contextvars(worker=order.client_id)
-
-    async def run_it() -> int:
-        return await _run(settings, Line(line), ending=order.ending)
-
-    return asyncio.run(run_it())
+    return asyncio.run(_run(settings, Line(line), ending=order.ending))
 
 
 async def _run(settings: Settings, line: Line | None = None, *, ending: bool = False) -> int:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import prometheus_client as prometheus
 from prometheus_client.metrics_core import Metric
 
+from ingest.observe.metrics import CATALOGUE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -22,7 +24,6 @@ GAUGES: Final[dict[str, Literal["sum", "max", "min"]]] = {
     "ingest_buffered_bytes": "sum",
     "ingest_quality_waiting_issues": "sum",
     "ingest_broker_connected": "min",
-    "ingest_ready": "min",
     "ingest_lag_seconds": "max",
     "ingest_catalog_age_seconds": "max",
     "ingest_catalog_sensors": "max",
@@ -35,6 +36,8 @@ GAUGES: Final[dict[str, Literal["sum", "max", "min"]]] = {
 }
 """How a gauge of several processes is one; those of the process that are not named are summed up."""
 
+_READY: Final = next(each for each in CATALOGUE if each.name == "ingest_ready")
+"""Of the supervisor alone: a worker that has ended, and one that ends a session, say nothing of /readyz."""
 
 _MERGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {"sum": math.fsum, "max": max, "min": min}
 
@@ -79,8 +82,9 @@ def reported(registry: prometheus.CollectorRegistry) -> list[Family]:
 class Merged:
     """See the module's header; a page of its own, as `Metrics` has one."""
 
-    def __init__(self) -> None:
-        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # as in `Metrics`
+    def __init__(self, is_ready: Callable[[], bool]) -> None:
+        """Start without a worker; *is_ready* is what /readyz answers."""
+        self._is_ready = is_ready
         self._restarts = 0
         self._running: dict[str, list[Family]] = {}
         self._ended: dict[str, Family] = {}
@@ -89,7 +93,7 @@ class Merged:
 
     def take(self, worker: str, families: list[Family]) -> None:
         """Take a process's newest numbers."""
-        self._running[worker] = families
+        self._running[worker] = [each for each in families if each.name != _READY.name]
 
     def ended(self, worker: str) -> None:
         """Keep what only grows of a process that has ended; its gauges are gone."""
@@ -105,7 +109,7 @@ class Merged:
     def collect(self) -> Iterator[Metric]:
         """Give every metric merged, in the order of the catalogue; called at each scrape."""
         parts: dict[str, list[Family]] = {}
-        for families in (*self._running.values(), self._ended.values(), [self._own()]):
+        for families in (*self._running.values(), self._ended.values(), self._own()):
             for family in families:
                 parts.setdefault(family.name, []).append(family)
         for family in map(_merged, parts.values()):
@@ -114,14 +118,14 @@ class Merged:
                 metric.add_sample(sample.name, sample.labels, sample.value)
             yield metric
 
-    def _own(self) -> Family:
-        """Give what the supervisor itself counts; the workers report it as 0."""
-        return Family(
-            "ingest_worker_restarts",
-            "counter",
-            "",
-            [Sample("ingest_worker_restarts_total", {}, self._restarts)],
-        )
+    def _own(self) -> list[Family]:
+        """Give what the supervisor itself knows: restarts, which the workers report as 0, and readiness."""
+        restarts = Sample("ingest_worker_restarts_total", {}, self._restarts)
+        ready = Sample(_READY.name, {}, float(self._is_ready()))
+        return [
+            Family("ingest_worker_restarts", "counter", "", [restarts]),
+            Family(_READY.name, _READY.type, _READY.help, [ready]),
+        ]
 
 
 def _merged(families: Sequence[Family]) -> Family:

@@ -133,8 +133,8 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "ingest_commit_seconds",
         "histogram",
         "seconds",
-        "From BEGIN to COMMIT answered, of a committed batch.",
-        "Slow disk, lock waits, or many late rows into compressed chunks.",
+        "From a batch handed over to its PUBACKs written: packing, waits, attempts, COMMIT.",
+        "Slow disk, lock waits, many late rows into compressed chunks, or an outage in between.",
         buckets=COMMIT_BUCKETS_S,
     ),
     MetricDef(

@@ -120,12 +120,12 @@ DEAD_LETTERS: Final = """
 SESSIONS: Final = """
     select
         client_id,
-        octet_length(pending) / 6 as unproven,
+        pending_entries as unproven,
         host,
         process_id,
         claimed_at,
         committed_at
-    from iot.ingest_sessions
+    from iot.v_ingest_sessions
     order by client_id
 """
 

@@ -17,6 +17,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
+from ingest.model import MOST_UNPROVEN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -27,9 +29,6 @@ QOS: Final = 0x06
 _ID_SHIFT: Final = 32
 _TOPIC_REMEMBERED_CHARS: Final = 256
 _TOPICS_REMEMBERED: Final = 65_536
-_MOST_PENDING: Final = 60_000
-"""Fewer than the 65 535 packet ids. A full list would hold the id of the message after its last: sent again
-with the same payload, that one would look like the head of the list, and 65 535 messages like the list."""
 
 
 Entry: TypeAlias = int
@@ -108,7 +107,7 @@ class AckLedger:
 
     def extended_by(self, entries: Sequence[Entry]) -> list[Entry]:
         """Give the list to store with the COMMIT of *entries*; changes nothing yet."""
-        return (self._without_reused(_ids_of(entries)) + list(entries))[-_MOST_PENDING:]
+        return (self._without_reused(_ids_of(entries)) + list(entries))[-MOST_UNPROVEN:]
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Remember *entries* as committed, after what was committed before."""
@@ -116,7 +115,7 @@ class AckLedger:
         self._drop(len(self._unproven) - len(self._without_reused(new_ids)))
         self._unproven += entries
         self._ids |= new_ids
-        self._drop(max(len(self._unproven) - _MOST_PENDING, 0))
+        self._drop(max(len(self._unproven) - MOST_UNPROVEN, 0))
 
     def acknowledged(self, count: int) -> None:
         """Note that the PUBACKs of the *count* oldest unacknowledged entries were written."""

@@ -35,8 +35,6 @@ class Catalog:
 
     version: str
     """16 hex digits of a hash over every row: equal versions hold equal rows, in any process."""
-    units: Mapping[int, Unit]
-    sensor_types: Mapping[int, SensorType]
     tenants: Mapping[UUID, Tenant]
     greenhouses: Mapping[UUID, Greenhouse]
     vocabulary: Vocabulary
@@ -54,6 +52,16 @@ class Catalog:
     """Of the one it was drafted from."""
     new_rosters: Collection[UUID] = ()
     """The greenhouses whose sensors are others than there."""
+
+    @property
+    def units(self) -> Mapping[int, Unit]:
+        """By id."""
+        return self.vocabulary.units
+
+    @property
+    def sensor_types(self) -> Mapping[int, SensorType]:
+        """By id."""
+        return self.vocabulary.sensor_types
 
     @staticmethod
     def build(
@@ -217,11 +225,6 @@ class Draft:
         self._new_rosters: set[UUID] = set()
         self._replaced: dict[UUID, Greenhouse | None] = {}
 
-    @property
-    def greenhouses(self) -> Mapping[UUID, Greenhouse]:
-        """Those it holds by now."""
-        return self._greenhouses
-
     def put_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Take all units, types and aliases."""
         if vocabulary.content != self._vocabulary.content:
@@ -287,8 +290,6 @@ class Draft:
             return before
         return Catalog(
             version=version,
-            units=self._vocabulary.units,
-            sensor_types=self._vocabulary.sensor_types,
             tenants=self._tenants,
             greenhouses=self._greenhouses if self._replaced else before.greenhouses,
             vocabulary=self._vocabulary,
@@ -363,4 +364,4 @@ def _regrouped(
     return regrouped
 
 
-EMPTY: Final = Catalog("", {}, {}, {}, {}, Vocabulary.of(), {}, ({},) * SHARDS, 0, 0, {}, {}, {})
+EMPTY: Final = Catalog("", {}, {}, Vocabulary.of(), {}, ({},) * SHARDS, 0, 0, {}, {}, {})

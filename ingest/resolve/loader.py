@@ -143,7 +143,10 @@ class CatalogLoader:
             self._started_s = now_s
         with contextlib.suppress(DatabaseFault, TimeoutError):
             async with asyncio.timeout(max(0.0, self._started_s + MISS_WAIT_S - now_s)):
-                await self._read(Wanted(names=set(fresh)))
+                if fresh or self._refreshing is None:
+                    await self._read(Wanted(names=set(fresh)))
+                else:  # of a read under way the outcome is enough
+                    await asyncio.shield(self._refreshing)
         return self.catalog is not None and self.catalog.version != before
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ from ingest.workers.order import Order, is_member, member
 from ingest.write import sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from ingest.settings import Settings
@@ -97,7 +97,7 @@ class Supervisor:
         self._group = settings.share_group or ""
         self._slots: dict[str, _Slot] = {}
         self._sightings: dict[str, _Sighting] = {}
-        self._merged = Merged()
+        self._merged = Merged(lambda: not self.health().reasons)
         self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._ending_at_once = asyncio.Semaphore(_ENDING_AT_ONCE)
         self._news = asyncio.Event()
@@ -127,9 +127,7 @@ class Supervisor:
         try:
             await self._work()
         finally:
-            for slot in self._slots.values():
-                if slot.child is not None:
-                    slot.child.kill()
+            self._kill()
             if http is not None:
                 await http.stop()
             for number in handlers:
@@ -140,9 +138,7 @@ class Supervisor:
     def stop(self, number: int) -> None:
         """Have every worker leave in order; asked twice, end them."""
         if self._leaving.is_set():
-            for slot in self._slots.values():
-                if slot.child is not None:
-                    slot.child.kill()
+            self._kill()
             os._exit(128 + number)
         log.info("supervisor_stopping", signal=signal.Signals(number).name)
         self._leave(0)
@@ -154,6 +150,11 @@ class Supervisor:
         if self._started:
             self._assign()
 
+    def _kill(self) -> None:
+        for slot in self._slots.values():
+            if slot.child is not None:
+                slot.child.kill()
+
     def _leave(self, code: int) -> None:
         self._code = self._code or code
         self._leaving.set()
@@ -164,7 +165,7 @@ class Supervisor:
         work = [asyncio.create_task(each) for each in (self._begin(), self._look())]
         for task in work:
             task.add_done_callback(self._on_task_done)
-        await self._when(lambda: False)
+        await self._leaving.wait()
         for task in work:
             task.cancel()
         tasks = [*work, *(slot.keeping for slot in self._slots.values() if slot.keeping is not None)]
@@ -181,7 +182,7 @@ class Supervisor:
         """
         base = self._settings.broker.client_id
         joining: _Slot | None = None
-        if await self._asked(lambda: sessions.is_alone(self._settings.dsn("timeseries"), base)):
+        if await self._is_alone(base):
             log.info("session_joins_group", client_id=base, group=self._group)
             slot = joining = self._take_charge(base, ending=False)
             await self._when(lambda: slot.subscribed)
@@ -192,7 +193,6 @@ class Supervisor:
         if joining is not None:
             joining.ending = True
             self._news.set()
-        await self._when(lambda: False)
 
     def _assign(self) -> None:
         """Have a worker in each wanted slot, and end the sessions of the others."""
@@ -229,13 +229,13 @@ class Supervisor:
             slot.trouble = "waits until another worker hears the group"
             await self._when(lambda: not slot.ending or self._is_heard_beside(slot))
             async with self._ending_at_once:
-                ended = self._is_wanted(slot, ending=True) and await self._process(slot, ending=True)
-            if ended and self._is_wanted(slot, ending=True):  # a worker may be wanted again by now
+                ended = self._is_to_end(slot) and await self._process(slot, ending=True)
+            if ended and self._is_to_end(slot):  # a worker may be wanted again by now
                 del self._slots[slot.client_id]
                 return
 
-    def _is_wanted(self, slot: _Slot, *, ending: bool) -> bool:
-        return slot.ending == ending and not self._leaving.is_set()
+    def _is_to_end(self, slot: _Slot) -> bool:
+        return slot.ending and not self._leaving.is_set()
 
     async def _process(self, slot: _Slot, *, ending: bool) -> bool:
         """Run one process to its end, and wait before the next if need be; True: the session is done with."""
@@ -330,11 +330,11 @@ class Supervisor:
                     log.warning("session_adopted", client_id=each.client_id, host=each.host)
                     self._take_charge(each.client_id, ending=True)
 
-    async def _asked(self, ask: Callable[[], Awaitable[bool]]) -> bool:
-        """Ask the database until it answers."""
+    async def _is_alone(self, client_id: str) -> bool:
+        """Ask the database, until it answers, whether there is such a session, subscribed by itself."""
         while True:
             try:
-                answer = await ask()
+                answer = await sessions.is_alone(self._settings.dsn("timeseries"), client_id)
             except DatabaseFault as fault:
                 self._database_trouble = str(fault)
                 if (held_back := self._repeats.admit("database", time.monotonic())) is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ingest.model import DETAILED_REJECTIONS, UNPLACED, Reason
+from ingest.write.ledger import HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ PIECE_BYTES: Final = 4_096
 EVERY_OTHER: Final = "#"
 """Stands for the topics that have no count of their own; no topic can be called that."""
 TOPIC_CHARS: Final = 200
-_HOUR_US: Final = 3_600_000_000
 
 Key: TypeAlias = "str | UUID | None"
 """A topic, a tenant's id, or None for all that have no tenant."""
@@ -93,7 +93,7 @@ class Budget:
         """Say which of *letters* are kept; nothing is spent before `spend` hears that they are committed."""
         division = Division(self._hour.copy() if letters else self._hour)
         for letter in letters:
-            start_us = letter.receipt_us - letter.receipt_us % _HOUR_US
+            start_us = letter.receipt_us - letter.receipt_us % HOUR_US
             if start_us > division.hour.start_us:
                 division.hour = Hour(start_us)
             self._judge(letter, division)

@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 # The row lock makes a claim wait for the transaction of an earlier owner that is about to commit. What an
 # earlier owner had noted as suspect when it ended is poison; its own, a process keeps over its reconnects.
-# In a share group the epoch begins at the clock: the row of an ended session is deleted, and a process that
-# had it must stay fenced off from one of the same name, and cannot take up again what another has ended. A
-# session gets the lowest number that nobody in its group has.
+# The epoch begins at the clock: the row of an ended session is deleted, and a process that had it must stay
+# fenced off from one of the same name, and cannot take up again what another has ended. A session of a share
+# group gets the lowest number that nobody in it has.
 _CLAIM = """
 insert into iot.ingest_sessions as session
     (client_id, epoch, owner, unfinished_starts, host, process_id, claimed_at, share_group, clock_slot)
 select
     $1,
-    case when $6::text is null then 1 else (extract(epoch from clock_timestamp()) * 1000000)::bigint end,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint,
     $5,
     1,
     $3,
     $4,
     now(),
-    $6,
+    $6::text,
     case
         when $6 is not null then (
             select min(free.slot)
@@ -219,7 +219,7 @@ class Claim:
     batch_id: UUID | None
     """The last batch committed, by whomever."""
     pending: list[int]
-    """(packet id, checksum) of everything committed and unproven, oldest first."""
+    """Everything committed and unproven, oldest first; entries as `pack` stores them."""
     filters: tuple[str, ...]
     """What the session was last subscribed to."""
     unfinished_starts: int

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
+from ingest.write.ledger import HOUR_US
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,7 +25,6 @@ Hour: TypeAlias = tuple[int, UUID, int]
 
 LATE_AFTER_US: Final = 2 * 86_400_000_000
 """A day less than the policies look back, so that a row is noted before they stop seeing its hour."""
-_HOUR_US: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # In the order of the key: two writers that note the same hours do not deadlock.
 _NOTE: Final = """
@@ -44,7 +45,7 @@ def late_hours(rows: Sequence[Row], now_us: int) -> Counter[Hour]:
     for row in rows:
         if row.time_us < limit_us:
             series = row.series
-            late[row.time_us - row.time_us % _HOUR_US, series.greenhouse_id, series.sensor_type_id] += 1
+            late[row.time_us - row.time_us % HOUR_US, series.greenhouse_id, series.sensor_type_id] += 1
     return late
 
 

@@ -36,8 +36,8 @@ comment on table iot.ingest_sessions is
     'The delivery journal: one row an MQTT session, updated as the last thing in the transaction of each batch.';
 comment on column iot.ingest_sessions.client_id is 'MQTT client id.';
 comment on column iot.ingest_sessions.epoch is
-    'Raised by each claim of the session; a writer whose epoch is not this one has lost it and stops. In a share group it '
-    'begins at the clock (µs since 1970), not at 1: the row of a session that has ended is deleted, and may be made again.';
+    'Raised by each claim of the session; a writer whose epoch is not this one has lost it and stops. It begins '
+    'at the clock (µs since 1970), not at 1: the row of a session that has ended is deleted, and may be made again.';
 comment on column iot.ingest_sessions.owner is
     'The process that made the last claim, by a number of its own: tells a claim whose answer was lost from a stranger''s.';
 comment on column iot.ingest_sessions.batch_id is 'Last committed batch; settles a COMMIT whose outcome is unknown.';

@@ -64,6 +64,7 @@ grant select, insert on iot.sensor_readings to greenhouse_worker;
 grant insert on iot.ingest_dead_letters to greenhouse_worker;
 grant select, insert, update, delete on iot.ingest_dead_letter_overflow to greenhouse_worker;
 grant select, insert, update, delete on iot.ingest_sessions to greenhouse_worker; -- deletes one that it has ended
+grant select on iot.v_ingest_sessions to greenhouse_worker; -- what `ingest reconcile` shows of them
 grant select, insert, update on iot.ingest_counters to greenhouse_worker;
 grant select, insert, update on iot.ingest_gateway_hours to greenhouse_worker;
 grant select, insert, update on iot.ingest_written_hours to greenhouse_worker;

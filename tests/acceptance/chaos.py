@@ -30,12 +30,12 @@ from tests.acceptance.chaos_account import Account, Stored
 from tests.acceptance.chaos_faults import BrokerFaults, DatabaseFaults, WorkerFaults, network
 from tests.acceptance.chaos_gateways import Gateway, Publications
 from tests.acceptance.command_line import CommandLine
-from tests.acceptance.conftest import Greenhouse, shipped_broker
+from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.workers import WorkerProcess, until
 from tests.gateways import Message, publish
 from tests.integration.plain_postgres import create_both_schemas
 from tests.proxy import Proxy
-from tests.servers import PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

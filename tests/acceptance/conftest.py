@@ -10,7 +10,6 @@ import json
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -20,15 +19,15 @@ from ingest.migrate import Database, migrate
 from ingest.write import Counts
 from tests.acceptance.workers import WorkerProcess
 from tests.gateways import Message
-from tests.servers import Mosquitto, PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 from tests.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+    from pathlib import Path
 
+    from tests.servers import Mosquitto
     from tests.timescale import SoleDatabase
-
-ROOT = Path(__file__).parents[2]
 
 
 class Greenhouse:
@@ -137,18 +136,6 @@ class Greenhouse:
 
     async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 (as asyncpg's)
         return (await self.fetch(query, *arguments))[0][0]
-
-
-def shipped_broker(directory: Path, *, port: int | None = None, **settings: str | int) -> Mosquitto:
-    """Make a Mosquitto with config/mosquitto.conf, except that everybody may log in and do anything."""
-    rights = directory / "rights.acl"
-    # As a pattern: Mosquitto 2.0 forgets the rights of an absent anonymous client when it is restarted, and
-    # drops what is published for it; the logins of config/mosquitto.acl keep theirs.
-    rights.write_text("pattern readwrite #\n")
-    logins = directory / "logins"
-    logins.touch()
-    given = {"allow_anonymous": "true", "password_file": str(logins), "acl_file": str(rights), **settings}
-    return Mosquitto(ROOT / "config" / "mosquitto.conf", given, port=port)
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.acceptance.conftest import Greenhouse, shipped_broker
+from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.workers import WorkerProcess, until
 from tests.gateways import publish
 from tests.integration.plain_postgres import create_both_schemas
-from tests.servers import PostgresCluster
+from tests.servers import PostgresCluster, shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

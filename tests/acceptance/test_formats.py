@@ -14,8 +14,8 @@ from uuid import UUID, uuid5
 import asyncpg
 import pytest
 
-from tests.acceptance.conftest import shipped_broker
 from tests.acceptance.workers import WorkerProcess, until
+from tests.servers import shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.conftest import Greenhouse, shipped_broker
+from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.workers import until
 from tests.gateways import Message, publish
 from tests.proxy import Proxy
+from tests.servers import shipped_broker
 
 if TYPE_CHECKING:
     from pathlib import Path

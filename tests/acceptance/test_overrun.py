@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.conftest import Greenhouse, shipped_broker
+from tests.acceptance.conftest import Greenhouse
 from tests.gateways import Message, packet, publish
 from tests.mqtt_client import Client
 from tests.scripted_broker import ScriptedBroker
+from tests.servers import shipped_broker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ingest.settings import WriteSettings
-from tests.acceptance.conftest import Greenhouse, shipped_broker
+from tests.acceptance.conftest import Greenhouse
 from tests.gateways import publish
-from tests.servers import free_port
+from tests.servers import free_port, shipped_broker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,11 +25,11 @@ from pydantic import SecretStr
 from ingest.operate.status import look
 from ingest.operate.status_judge import judge
 from ingest.settings import Settings
-from tests.acceptance.conftest import shipped_broker
 from tests.acceptance.dead_letter_history import History, command_line
 from tests.acceptance.workers import until
 from tests.gateways import publish
 from tests.integration.timeseries_rows import CELSIUS, TEMPERATURE
+from tests.servers import shipped_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

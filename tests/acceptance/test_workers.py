@@ -7,6 +7,7 @@ broker still keeps of a session.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,13 @@ from tests.mqtt_client import Client
 from tests.scripted_broker import ScriptedBroker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.acceptance.conftest import WorkerMaker
     from tests.acceptance.workers import Settings
     from tests.servers import Mosquitto
 
 GATEWAYS = 3
-COUNT = 12_000
 ORPHAN_AFTER_S = 1.0
 
 
@@ -86,9 +88,13 @@ async def is_gone_at(broker: Mosquitto, client_id: str) -> bool:
     return not opened.session_present
 
 
-async def publish_slowly(greenhouse: Greenhouse, broker: Mosquitto, numbers: range) -> None:
-    for start in range(numbers.start, numbers.stop, 200):
-        await publish(broker.port, greenhouse.messages(range(start, min(start + 200, numbers.stop))))
+async def publish_until(
+    enough: asyncio.Event, greenhouse: Greenhouse, broker: Mosquitto, starts: Iterator[int]
+) -> None:
+    """Publish fifty messages at a time, numbered from the next of *starts*, until there are *enough*."""
+    while not enough.is_set():
+        start = next(starts)
+        await publish(broker.port, greenhouse.messages(range(start, start + 50)))
         await asyncio.sleep(0.05)
 
 
@@ -98,29 +104,34 @@ async def test_added_killed_and_retired_while_gateways_publish(
     greenhouse = await greenhouse_at(plain_dsn)
     supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(1))
     await supervisor.ready()
-    publishing = asyncio.gather(
-        *(
-            publish_slowly(
-                greenhouse, broker, range(COUNT * each // GATEWAYS, COUNT * (each + 1) // GATEWAYS)
-            )
-            for each in range(GATEWAYS)
-        )
-    )
+    enough, starts = asyncio.Event(), itertools.count(0, 50)
+    gateways = [publish_until(enough, greenhouse, broker, starts) for _ in range(GATEWAYS)]
+    publishing = asyncio.gather(*gateways)
     for times in (1, 2):
         supervisor.signal(signal.SIGTTIN)
         await supervisor.logged("workers_wanted", times)  # two pending signals of a kind are one
     await sessions_are(greenhouse, supervisor, 0, 1, 2)
     await supervisor.ready()
-    victim = (await processes_of(greenhouse, supervisor))[f"{supervisor.client_id}-1"]
+    session = f"{supervisor.client_id}-1"
+    victim = (await processes_of(greenhouse, supervisor))[session]
     os.kill(victim, signal.SIGKILL)
-    await supervisor.not_ready_because(f"worker {supervisor.client_id}-1: has ended (signal SIGKILL)")
+
+    async def is_replaced() -> bool:
+        return (await processes_of(greenhouse, supervisor))[session] != victim
+
+    await supervisor.until(is_replaced, "the killed worker has a successor")
+    (ended,) = supervisor.events("worker_process_ended")
+    assert (ended["level"], ended["worker"], ended["signal"]) == ("error", session, "SIGKILL")
     await supervisor.ready()
     for times in (3, 4):
         supervisor.signal(signal.SIGTTOU)
         await supervisor.logged("workers_wanted", times)
     await sessions_are(greenhouse, supervisor, 0)
+    assert not publishing.done()
+    enough.set()
     await publishing
-    await supervisor.until(lambda: greenhouse.holds(COUNT), "all readings are stored")
+    count = next(starts)
+    await supervisor.until(lambda: greenhouse.holds(count), "all readings are stored")
     await supervisor.ready()
     await supervisor.logged("session_retired", 2)
     for number in (1, 2):
@@ -130,9 +141,9 @@ async def test_added_killed_and_retired_while_gateways_publish(
     assert metrics["ingest_worker_restarts_total"] == 1
     await supervisor.stop()
     supervisor.never_traced_back()
-    await greenhouse.holds_each_once(COUNT)
+    await greenhouse.holds_each_once(count)
     counted = await ledgers(greenhouse, supervisor)
-    assert counted["written"] == counted["decoded"] == COUNT
+    assert counted["written"] == counted["decoded"] == count
     assert counted["received"] == counted["committed"] + counted.get("skipped", 0)
     assert len(supervisor.events("session_ended")) == 2
     assert {line["worker"] for line in supervisor.events("worker_stopped")} == {

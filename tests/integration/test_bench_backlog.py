@@ -16,7 +16,7 @@ COUNT = 3_000
 
 
 def test_what_is_published_once_is_drained_by_every_session() -> None:
-    with broker(0) as running:
+    with broker() as running:
         for qos in (1, 0):
             workload = dataclasses.replace(BY_NAME["single_qos1"], qos=qos)
             backlog = Backlog.of(workload, COUNT, time.time_ns() // 1000)

@@ -109,10 +109,10 @@ PERMITTED = {
     "operate.reconcile_sql.UNBALANCED": "wor",
     "operate.reconcile_sql.TOTALS": "wo",
     "operate.reconcile_sql.DEAD_LETTERS": "wo",
-    "operate.reconcile_sql.SESSIONS": "wo",
+    "operate.reconcile_sql.SESSIONS": "wor",
     "operate.reconcile_sql.ROWS": "wor",
     # `ingest status`
-    "operate.status_ledger_sql.SESSIONS": "or",
+    "operate.status_ledger_sql.SESSIONS": "wor",
     "operate.status_ledger_sql.RATE": "wor",
     "operate.status_ledger_sql.DEAD_LETTERS": "wor",
     "operate.status_ledger_sql.DEAD_LETTERS_IN_ALL": "wor",

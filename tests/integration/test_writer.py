@@ -272,11 +272,11 @@ async def test_the_journal_moves_with_the_commit(writer: WriterUnderTest, connec
         "select * from iot.ingest_sessions where client_id = $1", writer.client_id
     )
     assert session is not None
-    assert (session["epoch"], session["batch_id"]) == (1, batch.batch_id)
+    assert session["batch_id"] == batch.batch_id
     async with WriterUnderTest(writer.dsn, client_id=writer.client_id) as successor:
         claim = await successor.claim()
         assert claim.pending == entries
-        assert claim.epoch == 2
+        assert claim.epoch == session["epoch"] + 1
         await successor.forget(entries[1:])
         await successor.store_filters(["a/+", "b"])
         claim = await successor.claim()

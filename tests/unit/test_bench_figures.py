@@ -125,6 +125,14 @@ def test_new_figures_replace_those_of_the_same_workload_only() -> None:
     assert after == {**before, "workloads": {"a": {"n": 1}, "b": {"n": 3}}}
 
 
+def test_figures_of_another_machine_or_database_are_not_kept_beside_new_ones() -> None:
+    heading = {"target": "T", "machine": "two cores"}
+    before = {**heading, "workloads": {"a": {"n": 1}}, "latency_ms": {"10": {}}}
+    for other in ({"target": "U"}, {"machine": "four cores"}):
+        now = {**heading, **other, "workloads": {"b": {"n": 2}}}
+        assert merged(before, now) == now
+
+
 def test_a_wait_is_from_when_a_message_was_due_to_its_batchs_line() -> None:
     lines = [
         '{"event": "broker_connected", "timestamp": "2026-01-01T00:00:00Z"}',
@@ -152,6 +160,10 @@ def test_targets_say_what_was_met_missed_and_not_measured() -> None:
     }  # fmt: skip
     judged = [each.met for each in judge(kept)]
     assert judged == [True, False, False, True, None, None, True, None, None]
+    kept["workloads"]["single_duplicates"]["run"] = "2026-01-02T03:04:05Z"
+    assert judge(kept)[6].met is None, "a share of two runs is none"
+    kept["workloads"]["single_qos1"]["run"] = "2026-01-02T03:04:05Z"
+    assert judge(kept)[6].met
 
 
 def test_mq_bridge_copies_unless_readings_come_twice() -> None:

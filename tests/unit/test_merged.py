@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -40,7 +41,7 @@ def heard(metrics: Metrics) -> list[Family]:
 
 
 def test_counters_and_histograms_are_summed_up_and_gauges_as_they_say() -> None:
-    merged = Merged()
+    merged = Merged(lambda: True)
     merged.take("a", heard(worker(written=3, in_flight=5, connected=1, age_s=10)))
     merged.take("b", heard(worker(written=40, in_flight=7, connected=0, age_s=2)))
     page = page_of(merged)
@@ -59,7 +60,7 @@ def test_counters_and_histograms_are_summed_up_and_gauges_as_they_say() -> None:
 
 
 def test_a_worker_that_ends_and_starts_again_takes_nothing_back() -> None:
-    merged = Merged()
+    merged = Merged(lambda: True)
     merged.take("a", heard(worker(written=3, in_flight=5, connected=1, age_s=10)))
     merged.take("b", heard(worker(written=40, in_flight=7, connected=1, age_s=2)))
     merged.ended("b")
@@ -78,8 +79,19 @@ def test_a_worker_that_ends_and_starts_again_takes_nothing_back() -> None:
     assert ("ingest_workers", ()) not in page
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_readiness_is_the_supervisors_own(*, ready: bool) -> None:
+    """A worker that has ended says nothing, and one that ends a session need not be ready."""
+    merged = Merged(lambda: ready)
+    assert page_of(merged)["ingest_ready", ()] == ready
+    metrics = worker(written=0, in_flight=0, connected=1, age_s=1)
+    metrics.read_gauge("ingest_ready", lambda: not ready)
+    merged.take("a", heard(metrics))
+    assert page_of(merged)["ingest_ready", ()] == ready
+
+
 def test_every_gauge_of_the_catalogue_says_how_several_are_one() -> None:
-    assert {each.name for each in CATALOGUE if each.type == "gauge"} <= set(GAUGES)
+    assert {each.name for each in CATALOGUE if each.type == "gauge"} <= set(GAUGES) | {"ingest_ready"}
 
 
 def test_a_report_survives_numbers_that_json_has_no_word_for() -> None:
