@@ -76,14 +76,12 @@ class Anonymiser:
         return "/".join(mapped), None
 
     def _level(self, expected: str, level: str) -> str:
-        match CAPTURES.get(expected, expected):
+        match CAPTURES.get(expected):
             case "tenant":
                 return level if level in self._kept_tenants else self._names.tenant(level)
             case "greenhouse":
                 return self._names.greenhouse(level)
-            case "+":
-                return self._names.text(level)
-        return level
+        return self._names.text(level) if expected == "+" else level
 
     def _payload(self, payload: bytes, payload_format: PayloadFormat | None) -> bytes:
         if len(payload) > self._decode.max_payload_bytes:
