@@ -187,23 +187,31 @@ async def test_a_worker_beside_it_gets_everything(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "complaints"),
     [
-        (["--client-id", "greenhouse-ingest"], "'greenhouse-ingest' is a worker's"),
-        (["--client-id", "greenhouse-ingest-3"], "'greenhouse-ingest-3' is a worker's"),
-        (["--topic", "a/#/b"], "'a/#/b' is no MQTT topic filter"),
-        (["--topic", "$share/g/a"], "would take messages away from the workers"),
-        (["--topic", "a/#", "--topic", "a/+"], "overlap"),
-        (["--rotate-bytes", "1000"], "need a folder"),
-        (["--anonymise-key-file", "missing"], "--anonymise-key-file: missing: No such file"),
-        (["--anonymise-key-file", "short"], "short has 5 bytes, 16 are the least"),
+        (
+            ["--client-id", "greenhouse-ingest", "--topic", "a/#/b", "--topic", "$share/g/a"],
+            [
+                "'greenhouse-ingest' is a worker's",
+                "'a/#/b' is no MQTT topic filter",
+                "'$share/g/a' would take messages away from the workers",
+            ],
+        ),
+        (
+            ["--client-id", "greenhouse-ingest-3", "--topic", "a/#", "--topic", "a/+"],
+            ["'greenhouse-ingest-3' is a worker's", "'a/#' and 'a/+' overlap"],
+        ),
+        (["--rotate-bytes", "1000"], ["need a folder"]),
+        (["--anonymise-key-file", "missing"], ["--anonymise-key-file: missing: No such file"]),
+        (["--anonymise-key-file", "short"], ["short has 5 bytes, 16 are the least"]),
     ],
 )
-def test_what_cannot_be_meant_is_refused(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, arguments: list[str], complaints: list[str]) -> None:
     (tmp_path / "short").write_text("short")
     done = CommandLine(tmp_path)("record", "--output", "a.jsonl.gz", *arguments)
     assert done.returncode == 2
-    assert complaint in " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    assert [each for each in complaints if each not in said] == []
     assert not (tmp_path / "a.jsonl.gz").exists()
 
 
