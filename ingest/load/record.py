@@ -2,7 +2,7 @@
 
 It has a client id and a session of its own and takes nothing away from anybody. With MQTT 5 the session
 outlives a lost connection for some minutes, and is ended with the recording. A message is acknowledged once
-it is in its block's buffer. One event loop; what is compressed and written there takes 8 µs a message.
+it is in its block's buffer. One event loop, in which a message takes some 10 µs, and 45 more to anonymise.
 """
 
 from __future__ import annotations
