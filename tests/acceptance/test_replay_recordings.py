@@ -174,9 +174,11 @@ async def test_killed_halfway_and_resumed_nothing_with_a_time_is_doubled(
     options = ("--resume", "--fast", "--shift-time", "--verify", "--json")
     said = report(await ended(ingest, "replay", str(path), *options))
     assert (said["ok"], said["finished"]) == (True, True)
-    assert 0 < said["done_before"] < 1_600
+    assert 0 < said["done_before"] < count
     assert said["published"] == count - said["done_before"]
     assert (said["verify"]["landed_once"], said["verify"]["missing"]) == (said["published"], 0)
     await greenhouse.holds_each_once(count)
-    again = report(await ended(ingest, "replay", str(path), *options))
-    assert (again["published"], again["done_before"], again["ok"]) == (0, count, True)
+    # What the killed run had published since it last noted how far it was came again, and was recognised.
+    counters = await greenhouse.counters(worker.client_id)
+    assert counters["written"] == count
+    assert 0 < counters["duplicate"] < said["published"]
