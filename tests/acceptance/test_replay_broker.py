@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +17,10 @@ from tests.mqtt_client import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.servers import Mosquitto
 
+PAGE = (Path(__file__).parents[2] / "docs" / "replay.md").read_text("utf-8")
 RECORDED_US = 1_764_147_600_000_000
 RETAINED = 5
 
@@ -134,6 +136,8 @@ async def test_again_and_again_until_ctrl_c(subscriber: Client, ingest: CommandL
     out, err = await asyncio.to_thread(replaying.communicate)
     assert replaying.returncode == 0, err
     said = json.loads(out)
+    (names,) = re.findall(r"(?m)^`--json` prints one object: (.+)$", PAGE)
+    assert {*re.findall(r"`(\w+)`", names)} == {*said} | {"null"}
     assert said["round"] >= 4
     assert numbers(subscriber)[49:98] == numbers(subscriber)[:49]
 
