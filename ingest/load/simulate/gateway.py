@@ -87,6 +87,11 @@ def client_id(seed: int, number: int) -> str:
     return f"simulated-{seed}-{number:05d}"
 
 
+def number_of(message: Recorded) -> int:
+    """Give the gateway that publishes *message*."""
+    return int((message.client_id or "0").rpartition("-")[2])
+
+
 def interval_of(plan: Plan, number: int) -> float:
     """Give the seconds between two readings of gateway *number*."""
     if plan.interval_s is not None:
