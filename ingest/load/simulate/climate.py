@@ -9,7 +9,7 @@ how the greenhouse is built.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ingest.load.simulate.air import relative_humidity_pct, saturation_g_m3
 from ingest.load.simulate.sun import LUMENS_PER_WATT
@@ -43,6 +43,9 @@ QUANTITIES: Final = (
 midnight, hPa; two set points in °C; valves in per cent, a fan 0 or 1, and an input nothing is wired to."""
 SWITCHED_FROM: Final = QUANTITIES.index("heat_to")
 """From here on they change in steps and are not measured but told."""
+_RAIN: Final = QUANTITIES.index("rain")
+_Row: TypeAlias = tuple[tuple[float, ...], list[float]]
+"""What is measured, and what is told."""
 
 OUTSIDE_CO2_PPM: Final = 425.0
 """Global mean of 2025 (NOAA Global Monitoring Laboratory)."""
@@ -155,15 +158,15 @@ class Greenhouse:
             self._now = self._next
             self._next = self._step()
         share = into_us / (MINUTE_S * 1_000_000)
+        measured, told = self._now
         values = [
-            before + (after - before) * share for before, after in zip(self._now, self._next, strict=True)
+            before + (after - before) * share for before, after in zip(measured, self._next[0], strict=True)
         ]
-        values[SWITCHED_FROM:] = self._now[SWITCHED_FROM:]
-        if self._next[7] < self._now[7]:  # midnight: the rain's counter begins anew
-            values[7] = self._now[7]
-        return values
+        if self._next[0][_RAIN] < measured[_RAIN]:  # midnight: its counter begins anew
+            values[_RAIN] = measured[_RAIN]
+        return values + told
 
-    def _step(self) -> tuple[float, ...]:
+    def _step(self) -> _Row:
         """Move the state from `_minute` to the next; give the quantities there."""
         sky = self._weather.at(self._minute + 1)
         temperature, vapour, co2, soil = self._state
@@ -231,12 +234,12 @@ class Greenhouse:
         soil += (drip_mm_h - transpired_g_m2_h / 1000) / 60 / _ROOTS_MM * 100
         return min(soil, _FIELD_CAPACITY_PCT)
 
-    def _row(self, sky: Sky, *, extracting: bool) -> tuple[float, ...]:
+    def _row(self, sky: Sky, *, extracting: bool) -> _Row:
         temperature, vapour, co2, soil = self._state
         watered = self._watering // _SECTOR_MINUTES if self._watering >= 0 else -1
         valves = [_OPEN_PCT if sector == watered else 0 for sector in range(_SECTORS)]
         day = sky.radiation_w_m2 > _DAYLIGHT_W_M2
-        return (
+        measured = (
             temperature,
             min(100.0, relative_humidity_pct(temperature, vapour)),
             self._transmittance * sky.radiation_w_m2 * LUMENS_PER_WATT,
@@ -246,9 +249,6 @@ class Greenhouse:
             sky.wind_m_s,
             sky.rain_mm,
             sky.pressure_hpa,
-            round(self._warm_c if day else self._warm_c - 3, 1),
-            round(self._vent_c, 1),
-            *valves,
-            int(extracting),
-            0,
         )
+        heat_to = round(self._warm_c if day else self._warm_c - 3, 1)
+        return measured, [heat_to, round(self._vent_c, 1), *valves, int(extracting), 0]

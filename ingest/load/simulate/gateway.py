@@ -38,8 +38,10 @@ _USUAL_INTERVALS_S: Final = (3.0, 5.0, 10.0)
 _JITTER: Final = 0.02
 """Of the interval: a loop that sleeps between readings."""
 _CONNECTED_WITHIN_S: Final = 2.0
-_NETWORK_US: Final = (4_000, 60_000)
-_BETWEEN_US: Final = (300, 1_500)
+_NETWORK_US: Final = 4_000
+_NETWORK_SPREAD_US: Final = 56_000
+_BETWEEN_US: Final = 300
+_BETWEEN_SPREAD_US: Final = 1_200
 """Between two messages sent in one go."""
 
 _OUTAGE_EVERY_S: Final[dict[FaultLevel, float]] = {"none": inf, "few": 21_600.0, "many": 1_800.0}
@@ -149,6 +151,7 @@ class Gateway:
     def messages(self) -> Iterator[Recorded]:
         """Give every message, its `received_us` strictly increasing, until the plan ends."""
         random, interval_us = self._random, self._interval_us
+        jitter_us = 2 * _JITTER * interval_us
         powered_us = self._plan.start_us + round(random.uniform(0, _CONNECTED_WITHIN_S) * _SECOND_US)
         if self._greets:
             yield self._sent(powered_us, (STATUS_TOPIC, b"1"))
@@ -159,7 +162,7 @@ class Gateway:
         number = 0
         while True:
             read_us = first_us + number * interval_us
-            read_us += round(random.uniform(-_JITTER, _JITTER) * interval_us)
+            read_us += int((random.random() - 0.5) * jitter_us)
             number += 1
             if read_us >= back_us:
                 for message in self._returned(back_us, unanswered, buffered):
@@ -176,7 +179,7 @@ class Gateway:
                 buffered.extend(payloads if self._writer.timed else ())
                 continue
             unanswered.clear()
-            due_us = read_us + random.randint(*_NETWORK_US)
+            due_us = read_us + _NETWORK_US + int(random.random() * _NETWORK_SPREAD_US)
             for payload in payloads:
                 message = self._sent(due_us, payload)
                 if message.received_us >= self._plan.end_us:
@@ -206,9 +209,13 @@ class Gateway:
             yield self._sent(back_us, buffered.popleft())
 
     def _sent(self, due_us: int, payload: Payload) -> Recorded:
-        self._sent_us = max(due_us, self._sent_us + self._random.randint(*_BETWEEN_US))
+        earliest_us = self._sent_us + _BETWEEN_US + int(self._random.random() * _BETWEEN_SPREAD_US)
+        self._sent_us = max(due_us, earliest_us)
         topic, content = payload
-        return Recorded(self._sent_us, topic, content, self._qos, client_id=self._client_id)
+        # As `Recorded(…)` ends, without its argument parsing: see `model`.
+        return tuple.__new__(
+            Recorded, (self._sent_us, topic, content, self._qos, False, self._client_id, None)
+        )
 
     def _next_outage(self, now_us: int) -> tuple[int, int]:
         """Give when the connection breaks next and when it is back."""
