@@ -27,7 +27,7 @@ def elevation_sine(time_s: float, latitude_deg: float, longitude_deg: float = 0.
     """Give the sine of the sun's height, which is the cosine of its zenith angle.
 
     NOAA Global Monitoring Laboratory, "General Solar Position Calculations": declination and equation of
-    time as Fourier series of the fractional year (Spencer 1971), good to about half a degree.
+    time as Fourier series of the fractional year (Spencer 1971), good to 0.6 degrees.
     """
     fraction = _fractional_year(time_s)
     latitude, declination = math.radians(latitude_deg), _declination(fraction)
