@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ingest.addresses import broker_address, split_credentials
+from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.moments import moment
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_table, remark
@@ -64,6 +65,7 @@ class _Outcome:
     published: Published | None = None
     reconnects: int = 0
     seconds: float = 0.0
+    interrupted: bool = False
 
 
 def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | None, as_json: bool) -> int:
@@ -84,6 +86,8 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
     if targets.output is not None or broker is not None:
         asyncio.run(_simulate(outcome, targets, broker, fixed=start is not None))
     _report(outcome, targets, as_json=as_json)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
     published = outcome.published
     if published is not None and published.refused:
         remark(f"the broker refused {published.refused} messages, the first: {published.first_refusal}")
@@ -109,6 +113,7 @@ async def _simulate(
                 if recording is not None:
                     recording.close()
                     outcome.file_bytes = recording.size_bytes
+        outcome.interrupted = stop.is_set()
     outcome.seconds = time.monotonic() - began_s
 
 
@@ -211,6 +216,7 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> None:
         "seed": plan.seed,
         "gateways": plan.gateways,
         "messages": outcome.messages,
+        "interrupted": outcome.interrupted,
         "seconds": round(outcome.seconds, 3),
         "catalog": None if targets.catalog is None else str(targets.catalog),
     }

@@ -32,7 +32,7 @@ SETTINGS = Settings()
 DECODER = Decoder(Routes(SETTINGS.route, SETTINGS.decode.ignore), SETTINGS.decode)
 
 
-def plan(**changes: object) -> Plan:
+def plan(**changes: Any) -> Plan:  # noqa: ANN401 (of each field its own type)
     return Plan(seed=1, gateways=16, start_us=START_US, duration_us=HOUR_US, faults="none")._replace(
         **changes
     )
