@@ -7,7 +7,7 @@ import json
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -181,7 +181,7 @@ def _expected(messages: list[Recorded]) -> Counter[str]:
     return counts
 
 
-async def _counters(dsn: str, client_id: str) -> dict[str, Any]:
+async def _counters(dsn: str, client_id: str) -> Counter[str]:
     connection = await asyncpg.connect(dsn)
     try:
         records = await connection.fetch(
