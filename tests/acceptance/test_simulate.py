@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -86,6 +87,16 @@ def test_a_file_that_is_there_is_not_written_over(ingest: CommandLine) -> None:
     done = ingest("simulate", "--output", "x.jsonl.gz", "--duration", "1")
     assert (done.returncode, "exists already" in done.stderr) == (1, True)
     assert (ingest.directory / "x.jsonl.gz").read_bytes() == b"somebody's"
+
+
+def test_more_gateways_than_file_handles_is_said_before_anything_is_published(ingest: CommandLine) -> None:
+    command = ingest.command("simulate", "--broker", "mqtt://127.0.0.1", "--gateways", "100")
+    limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh", *command]
+    done = subprocess.run(
+        limited, capture_output=True, text=True, check=False, cwd=ingest.directory, env=ingest.environment
+    )
+    assert done.returncode == 2
+    assert "more than the 100 allowed: raise `ulimit -Hn`" in done.stderr
 
 
 def test_a_broker_that_stays_away_is_a_clear_end_with_an_account(ingest: CommandLine) -> None:
