@@ -6,6 +6,7 @@
     ├── RecordingError          a recording cannot be written, or is none
     ├── EmbeddedError           an embedded part is missing or would not start
     ├── MigrationError          the schema is not what the files say
+    ├── BrokerAway              no connection to the broker until the deadline
     ├── BrokerRefused           the broker answered no (credentials, QoS, protocol)
     ├── SessionTakenOver        another process owns this client id: stop, exit 2
     └── DatabaseFault           the database would not take a batch
@@ -51,6 +52,10 @@ class EmbeddedError(IngestError):
 
 class MigrationError(IngestError):
     """A migration file or the live schema's history contradicts the files shipped."""
+
+
+class BrokerAway(IngestError):
+    """Whoever publishes had no connection to the broker until the deadline, with retries."""
 
 
 class BrokerRefused(IngestError):

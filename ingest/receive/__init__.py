@@ -14,8 +14,8 @@ from ingest.receive.acks import (
     entry_of,
     packet_id_of,
 )
-from ingest.receive.client import Opened
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
+from ingest.receive.opened import Opened
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
 from ingest.receive.properties import publish_properties
 from ingest.receive.retransmitted import without_retransmitted

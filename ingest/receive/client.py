@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -22,22 +21,12 @@ from ingest.receive import tls
 from ingest.receive.transport import connect
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from ingest.addresses import BrokerAddress
     from ingest.receive.transport import Stream, Transport
     from ingest.settings import BrokerSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What the broker answered to CONNECT."""
-
-    session_present: bool
-    session_expiry_s: int | None
-    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
-    shares: bool
-    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
 
 
 class SessionClient(paho.Client):
@@ -50,9 +39,13 @@ class SessionClient(paho.Client):
         *,
         mqtt5: bool,
         keep: bool,
+        tls_context: ssl.SSLContext | None = None,
         make_transport: Callable[[Stream], Transport],
     ) -> None:
-        """Prepare; raises OSError (ssl.SSLError is one) when the TLS files cannot be used."""
+        """Prepare; raises OSError (ssl.SSLError is one) when the TLS files cannot be used.
+
+        Many clients of one broker share a *tls_context*: 10 000 need not read the authorities each.
+        """
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -68,7 +61,7 @@ class SessionClient(paho.Client):
         self._session_settings = settings
         self._mqtt5 = mqtt5
         self._keep = keep
-        self._tls = tls.context(settings) if address.tls else None
+        self._tls = (tls_context or tls.context(settings)) if address.tls else None
         self._make_transport = make_transport
         self.transport_made: Transport | None = None
         """What paho has for a socket, once there is one."""

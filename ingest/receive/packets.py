@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
+PUBACK: Final = 0x40
 _PUBLISH: Final = 0x30
 _QOS_BITS: Final = 0x06
 _QOS_1: Final = 0x02
