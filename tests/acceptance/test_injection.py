@@ -19,14 +19,12 @@ from ingest.errors import CheckFailed, ConfigurationError
 from ingest.operate.catalog import add_greenhouse
 from ingest.operate.dead_letters import list_dead_letters
 from ingest.operate.letter_filter import LetterFilter
-from tests.acceptance.command_line import CommandLine
 from tests.gateways import Message, publish
 from tests.pages import page, series
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tests.acceptance.command_line import CommandLine
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
@@ -128,11 +126,6 @@ async def is_ready(port: int) -> bool:
         return (await asyncio.to_thread(page, port, "readyz"))[0] == 200
     except OSError:
         return False
-
-
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

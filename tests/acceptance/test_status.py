@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Greenhouse
 
 ROOT = Path(__file__).parents[2]
-CLEAR = (
-    "select drop_chunks('iot.sensor_readings', older_than => now() + interval '9 days')",
-    "select remove_retention_policy('iot.sensor_readings', if_exists => true)",
-    """
-        truncate iot.sensor_intervals, iot.ingest_sessions, iot.ingest_dead_letters, iot.ingest_written_hours
-    """,
-    "delete from metadata.actuators",
-)
-"""What these tests leave that the next would find."""
 SHIPPED = """
     alter table iot.sensor_readings set (
         timescaledb.segmentby = 'greenhouse_id, tenant_id, sensor_type_id',
@@ -58,9 +49,9 @@ def ingest(tmp_path: Path, database: str) -> CommandLine:
 
 @pytest.fixture
 async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
-    yield Rows(connection, greenhouse)
-    for statement in CLEAR:
-        await connection.execute(statement)
+    made = Rows(connection, greenhouse)
+    yield made
+    await made.clear()
 
 
 def shape(tree: Any) -> Any:  # noqa: ANN401 (JSON)

@@ -18,13 +18,13 @@ import pytest
 from tests.acceptance.dead_letter_history import History, command_line
 from tests.acceptance.maintained_rows import Rows
 from tests.acceptance.troubleshooting_guide import SECTIONS, Shell, tried_by
-from tests.acceptance.workers import until
 from tests.gateways import publish
 from tests.native import test_troubleshooting_native
 from tests.servers import shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     import asyncpg
@@ -43,8 +43,10 @@ def shell(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iter
 
 
 @pytest.fixture
-async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> Rows:
-    return Rows(connection, greenhouse)
+async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
+    made = Rows(connection, greenhouse)
+    yield made
+    await made.clear()
 
 
 def test_every_section_is_tried() -> None:
@@ -161,8 +163,6 @@ async def test_a_sensor_is_silent(
 
     await worker.until(is_well, "the worker has mirrored that it is not waited for")
     await worker.stop()
-    for table in ("iot.sensor_intervals", "iot.ingest_sessions", "metadata.sensors"):
-        await rows.connection.execute(f"delete from {table}")
 
 
 async def queued(shell: Shell) -> int:

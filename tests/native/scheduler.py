@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.acceptance.workers import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import asyncpg

@@ -20,10 +20,10 @@ from ingest.operate.status import look
 from ingest.operation_settings import MaintainSettings
 from ingest.settings import Settings
 from tests.acceptance.maintained_rows import breaches
-from tests.acceptance.workers import until
 from tests.database_logins import Logins, databases
 from tests.integration.timeseries_rows import THERMOMETER, add, hold_jobs, midnight
 from tests.native.scheduler import UNUSABLE, UPSTREAM, failing_job, first_runs_are_over
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from ingest.operate.maintain_steps import Period
