@@ -54,8 +54,8 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 NAME_REASONS: Final[frozenset[Reason]] = frozenset(
     {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit", "ambiguous_greenhouse"}
 )
-"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires IngestUnknownNames
-(deploy/prometheus). unknown_topic is none of them: that is a route's to mend, or the gateway's."""
+"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires
+IngestUnknownNames (deploy/prometheus). unknown_topic is none of them: a route mends that, or the gateway."""
 
 MOST_UNPROVEN: Final = 60_000
 """Deliveries that the journal remembers, and that a broker may have in flight. Fewer than the 65 535 packet
@@ -215,6 +215,8 @@ class Series:
     """The metadata of its last row, and"""
     packed_end: bytes = b""
     """its ids with that metadata: the next row most often has the same."""
+    newest_us: int = 0
+    """The newest time met while write doubts that rows are new (`write.doubts`)."""
 
 
 class Row(NamedTuple):

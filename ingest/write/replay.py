@@ -19,7 +19,6 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from ingest.model import Reason, Rejection, Row
 from ingest.write import late
-from ingest.write.copy import pack
 from ingest.write.deadletters import names_kept, what_is_rejected
 from ingest.write.ledger import columns_of, rows_by_hour
 from ingest.write.letters import StoredLetter, take
@@ -197,7 +196,7 @@ async def _settle(
     owners = [index for index, (_, each) in enumerate(looked) for _ in each.rows]
     inserted, refused = Inserted(0, [], [], {}), dict[int, Rejection]()
     if rows:
-        inserted, refused = await insert_new(connection, rows, pack(rows), policy)
+        inserted, refused = await insert_new(connection, rows, policy)
     left = [list(each.rejections) for _, each in looked]
     for number, rejection in refused.items():
         left[owners[number]].append(rejection)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from ingest.workers.order import EXIT_UNENDED
 from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.workers import WorkerProcess
 from tests.gateways import publish
@@ -232,6 +233,42 @@ async def test_an_owner_that_returns_while_its_session_is_being_emptied(
         each.never_traced_back()
     await greenhouse.holds_each_once(2_400)
     assert not here.events("session_ended")
+
+
+async def test_a_process_stopped_before_its_session_is_empty_has_a_successor(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = await greenhouse_at(plain_dsn)
+    settings = group_of(2)
+    settings["write"]["drain_timeout_s"] = 0.5
+    two = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
+    await two.ready()
+    await two.stop()
+    await publish(broker.port, greenhouse.messages(range(400)))  # half of them for who is gone
+    connection = await asyncpg.connect(plain_dsn)
+    async with connection.transaction():
+        await connection.execute("lock table iot.sensor_readings")
+        settings["workers"]["count"] = 1
+        one = worker_of(greenhouse, plain_dsn, broker.url, client_id=two.client_id, settings=settings)
+        await one.logged("session_adopted")
+
+        async def is_being_emptied() -> bool:
+            started = one.events("worker_process_started")[-1]
+            processes = await processes_of(greenhouse, one)
+            return bool(started["ending"] and processes[started["worker"]] == started["process_id"])
+
+        await one.until(is_being_emptied, "a process has claimed the session")
+        os.kill(one.events("worker_process_started")[-1]["process_id"], signal.SIGTERM)
+        await one.logged("worker_process_ended")
+    await connection.close()
+    await one.logged("session_retired")
+    assert one.events("worker_process_ended")[0]["exit_code"] == EXIT_UNENDED
+    assert len(one.events("session_ended")) == len(one.events("session_retired")) == 1
+    await sessions_are(greenhouse, one, 0)
+    await one.until(lambda: greenhouse.holds(400), "all readings are stored")
+    await one.stop()
+    one.never_traced_back()
+    await greenhouse.holds_each_once(400)
 
 
 async def test_one_worker_becomes_several_and_they_outlive_no_supervisor(

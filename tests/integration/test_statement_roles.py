@@ -79,6 +79,7 @@ PERMITTED = {
     "operate.catalog_rows.NOTE_UNMAPPED_NAMES_SQL": "o",
     "operate.bulk_operations.BEGIN_SQL": "wo",
     "operate.bulk_operations.END_SQL": "wo",
+    "operate.bulk_operations.ABANDONED_SQL": "o",
     # `ingest dead-letters`
     "operate.dead_letters._LIST_SQL": "wo",
     "operate.dead_letters._ONLY_COUNTED": "wo",
