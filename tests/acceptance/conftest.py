@@ -18,6 +18,7 @@ import pytest
 from ingest.migrate import Database, migrate
 from ingest.write import Counts
 from tests.acceptance.command_line import CommandLine
+from tests.acceptance.maintained_rows import Rows
 from tests.acceptance.workers import WorkerProcess
 from tests.gateways import Message
 from tests.servers import PostgresCluster, shipped_broker
@@ -188,6 +189,14 @@ def greenhouse_dsn(request: pytest.FixtureRequest) -> str:
 async def greenhouse(greenhouse_dsn: str) -> Greenhouse:
     """A registered tenant and greenhouse that no other test knows."""
     return await Greenhouse.registered(greenhouse_dsn)
+
+
+@pytest.fixture
+async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
+    """Readings of `greenhouse`, away with all that tests of them leave when one ends."""
+    made = Rows(connection, greenhouse)
+    yield made
+    await made.clear()
 
 
 @pytest.fixture(scope="session")

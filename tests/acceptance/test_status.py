@@ -23,10 +23,6 @@ from tests.acceptance.maintained_rows import Rows, as_role, breaches, settings_o
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import asyncpg
-
     from ingest.operate.maintain_steps import MaintenanceReport
     from ingest.operate.progress import Progress
     from ingest.settings import Settings
@@ -45,13 +41,6 @@ SHIPPED = """
 @pytest.fixture
 def ingest(tmp_path: Path, database: str) -> CommandLine:
     return command_line(tmp_path, database)
-
-
-@pytest.fixture
-async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
-    made = Rows(connection, greenhouse)
-    yield made
-    await made.clear()
 
 
 def shape(tree: Any) -> Any:  # noqa: ANN401 (JSON)

@@ -16,7 +16,6 @@ from uuid import uuid4
 import pytest
 
 from tests.acceptance.dead_letter_history import History, command_line
-from tests.acceptance.maintained_rows import Rows
 from tests.acceptance.troubleshooting_guide import SECTIONS, Shell, tried_by
 from tests.gateways import publish
 from tests.native import test_troubleshooting_native
@@ -24,12 +23,11 @@ from tests.servers import shipped_broker
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import asyncpg
-
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
+    from tests.acceptance.maintained_rows import Rows
     from tests.servers import Mosquitto
 
 SILENT = "A sensor is silent"
@@ -40,13 +38,6 @@ def shell(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iter
     made = Shell(command_line(tmp_path, database))
     yield made
     made.has_gone_through(request.node)
-
-
-@pytest.fixture
-async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
-    made = Rows(connection, greenhouse)
-    yield made
-    await made.clear()
 
 
 def test_every_section_is_tried() -> None:

@@ -238,7 +238,7 @@ async def test_an_owner_that_returns_while_its_session_is_being_emptied(
 async def test_a_process_stopped_before_its_session_is_empty_has_a_successor(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     settings = group_of(2)
     settings["write"]["drain_timeout_s"] = 0.5
     two = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
