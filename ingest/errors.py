@@ -3,6 +3,7 @@
     IngestError
     ├── ConfigurationError      the settings are wrong: every fault listed, exit 2
     ├── CheckFailed             a check the operator asked for failed: exit 1
+    ├── RecordingError          a recording cannot be written, or is none
     ├── EmbeddedError           an embedded part is missing or would not start
     ├── MigrationError          the schema is not what the files say
     ├── BrokerRefused           the broker answered no (credentials, QoS, protocol)
@@ -38,6 +39,10 @@ class ConfigurationError(IngestError):
 
 class CheckFailed(IngestError):
     """Something the operator asked to be checked is not as it should be."""
+
+
+class RecordingError(IngestError):
+    """A recording cannot be written or read at all; damage within one is no error, but a value."""
 
 
 class EmbeddedError(IngestError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from ingest.addresses import BrokerAddress
     from ingest.receive.transport import Stream, Transport
     from ingest.settings import BrokerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the broker answered to CONNECT."""
+
+    session_present: bool
+    session_expiry_s: int | None
+    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
+    shares: bool
+    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
 
 
 class SessionClient(paho.Client):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import paho.mqtt.client as paho
@@ -19,7 +18,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.errors import BrokerRefused
 from ingest.receive import tls
-from ingest.receive.client import SessionClient, in_thread
+from ingest.receive.client import Opened, SessionClient, in_thread
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.packets import (
     PINGREQ,
@@ -47,17 +46,6 @@ _UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQ
 _MISC_INTERVAL_S: Final = 1.0  # paho's keep-alive clock counts in seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What the broker answered to CONNECT."""
-
-    session_present: bool
-    session_expiry_s: int | None
-    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
-    shares: bool
-    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
-
-
 class Session:
     """See the module's header. Callbacks are called on the event loop and must not block."""
 
@@ -69,6 +57,7 @@ class Session:
         version: MqttVersion,
         keep: bool = True,
         whole_packet_bytes: int = WHOLE_PACKET_BYTES,
+        keep_properties: bool = False,
         on_deliveries: Callable[[list[Delivery]], None],
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
@@ -76,13 +65,16 @@ class Session:
         """Prepare a connection to *address*; nothing touches the network before `open`.
 
         With *keep* false the session starts clean and ends with the connection. A PUBLISH over
-        *whole_packet_bytes* is cut. Raises ConnectionLost when the TLS files cannot be used.
+        *whole_packet_bytes* is cut; with *keep_properties* payloads are DescribedPayload where MQTT 5
+        properties came with them. Raises ConnectionLost when the TLS files cannot be used.
         """
         self._address = address
         self._settings = settings
         self._mqtt5 = version == "5"
         self._keep = keep
-        self._whole_packet_bytes = whole_packet_bytes
+        self._parser = PacketParser(
+            mqtt5=self._mqtt5, whole_packet_bytes=whole_packet_bytes, keep_properties=keep_properties
+        )
         self._on_deliveries = on_deliveries
         self._on_ping = on_ping
         self._on_pong = on_pong
@@ -150,13 +142,18 @@ class Session:
         self._started = True
         self._loop.call_soon(self._on_readable)
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe to *filters* at QoS 1, without retained messages where MQTT 5 can say so.
+    async def subscribe(
+        self, filters: Sequence[str], *, retained: bool = False, any_qos: bool = False
+    ) -> list[int]:
+        """Subscribe to *filters* at QoS 1; give the QoS granted for each.
 
-        Raises BrokerRefused when one is not granted QoS 1, ConnectionLost.
+        Where MQTT 5 can say so, retained messages come only if *retained*. Raises BrokerRefused when a
+        filter is not granted, or not QoS 1 (unless *any_qos*), ConnectionLost.
         """
         if self._mqtt5:
-            options = SubscribeOptions(qos=_QOS, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            handling = handling if retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+            options = SubscribeOptions(qos=_QOS, retainHandling=handling)
             result, message_id = self._client.subscribe([(name, options) for name in filters])
         else:
             result, message_id = self._client.subscribe([(name, _QOS) for name in filters])
@@ -166,13 +163,14 @@ class Session:
         refused = [
             f"{name!r} ({'refused' if code >= _FAILURE else f'granted QoS {code}'}, code {code:#04x})"
             for name, code in zip(filters, granted, strict=True)
-            if code != _QOS
+            if code >= _FAILURE or (code != _QOS and not any_qos)
         ]
         if refused:
             raise BrokerRefused(
                 f"the broker did not grant QoS 1 for {', '.join(refused)}: "
                 f"allow client {self._settings.client_id!r} to read these filters in its ACL"
             )
+        return granted
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """End subscriptions of an earlier configuration. Raises ConnectionLost."""
@@ -336,7 +334,7 @@ class Session:
             keep=self._keep,
             make_transport=lambda stream: Transport(
                 stream,
-                parser=PacketParser(mqtt5=self._mqtt5, whole_packet_bytes=self._whole_packet_bytes),
+                parser=self._parser,
                 on_ping=self._on_ping,
                 on_pong=self._on_pong,
             ),
