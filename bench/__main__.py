@@ -9,7 +9,7 @@ Everything on loopback, on the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIE
 without the TimescaleDB statements; the table says which. The rows are counted after each drain: a contender
 that lost or doubled some is marked, and the command fails if it was the worker. A run that is not quick puts
 its figures into bench/results/latest.json, in place of those before of the same workloads;
-`python -m bench.document` brings tables and pictures of docs/speed.md in step with that file.
+`python -m bench.document` brings docs/speed.md, its picture and docs/scaling.md in step with that file.
 """
 
 from __future__ import annotations

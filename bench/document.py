@@ -1,9 +1,10 @@
-"""Puts the figures of bench/results/latest.json between the markers of docs/speed.md, and draws its picture.
+"""Puts the figures of bench/results/latest.json into docs/speed.md and docs/scaling.md, and draws a picture.
 
     python -m bench.document
 
-What stands between `<!-- bench: NAME -->` and `<!-- bench: end -->` is written by this; the rest by hand. A
-test sees to it that the docs say what the results say.
+What stands between `<!-- bench: NAME -->` and `<!-- bench: end -->` is written by this, and between
+`<!-- = NAME -->` and `<!-- = -->` within a line; the rest by hand. A test sees to it that the docs say what
+the results say.
 """
 
 from __future__ import annotations
@@ -16,25 +17,28 @@ from bench import record
 from bench.figures import LIMITS, WORKER
 from bench.plot import draw
 from bench.targets import judge
+from docs.scaling_arithmetic import TABLES, figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
-PAGE: Final = DOCS / "speed.md"
+PAGES: Final = (DOCS / "speed.md", DOCS / "scaling.md")
 PICTURE: Final = DOCS / "speed.svg"
 _PART: Final = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
+_FIGURE: Final = re.compile(r"(<!-- = (\w+) -->).*?(<!-- = -->)")
 _MET: Final = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def written(page: str, kept: dict[str, Any]) -> str:
-    """Give *page* with the tables of *kept* between its markers. Pure; KeyError for an unknown marker."""
+    """Give *page* with what *kept* says between its markers. Pure; KeyError for an unknown marker."""
+    said = figures(kept)
 
     def part(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
         return f"{begin}\n" + "\n".join(_PARTS[name](kept)) + f"\n\n{end}"
 
-    return _PART.sub(part, page)
+    return _FIGURE.sub(lambda found: found[1] + said[found[2]] + found[3], _PART.sub(part, page))
 
 
 def _run(kept: dict[str, Any]) -> Iterator[str]:
@@ -114,13 +118,15 @@ _PARTS: Final = {
     "contenders": _contenders,
     "latency": _latency,
     "stages": _stages,
+    **TABLES,
 }
 
 
 def main() -> None:
-    """Write page and picture."""
+    """Write pages and picture."""
     kept = record.read()
-    PAGE.write_text(written(PAGE.read_text(), kept))
+    for page in PAGES:
+        page.write_text(written(page.read_text(), kept))
     PICTURE.write_text(draw(kept["workloads"]))
 
 

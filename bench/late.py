@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.fleet import TENANT
 from ingest.model import Row, Series
-from ingest.write.copy import copy_straight, pack
+from ingest.write.copy import copy_straight, pack, parts
 
 if TYPE_CHECKING:
     from bench.servers import Target
@@ -39,5 +39,5 @@ async def fill_day(target: Target, workload: Workload, now_us: int) -> None:
         for number in range(_READINGS)
         for each in series
     ]
-    await copy_straight(target.connection, pack(rows))
+    await copy_straight(target.connection, map(pack, parts(rows)))
     await target.compress()

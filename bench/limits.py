@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from bench.contenders import Drained
-from bench.wire import connect
 from ingest.receive import answers_to
 from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser, answer_blob
 from ingest.settings import Settings
-from ingest.write.copy import copy_straight
+from ingest.write.copy import copy_straight, parts
+from tests.mqtt_packets import connect
 
 if TYPE_CHECKING:
     from bench.contenders import Job
@@ -46,7 +46,7 @@ async def raw_copy(job: Job, packed: list[bytes]) -> Drained:
     size = Settings().write.max_batch_rows
     started_s = time.perf_counter()
     for start in range(0, len(packed), size):
-        await copy_straight(connection, packed[start : start + size])
+        await copy_straight(connection, parts(packed[start : start + size]))
     return Drained(len(job.backlog), time.perf_counter() - started_s)
 
 

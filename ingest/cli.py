@@ -13,6 +13,7 @@ from ingest.cli_catalog import catalog_app
 from ingest.cli_dead_letters import dead_letters_app
 from ingest.cli_history import history_app
 from ingest.cli_load import load_app
+from ingest.cli_simulate import simulate
 from ingest.commands.invocation import Invocation, Json, finish
 from ingest.model import MOST_SESSIONS
 
@@ -32,6 +33,7 @@ app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fi
 app.add_typer(history_app)
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
 app.add_typer(load_app)
+app.command()(simulate)
 
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[

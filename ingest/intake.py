@@ -10,22 +10,19 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections import deque
-from itertools import count
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ingest.caution import digest_of
 from ingest.decode import IGNORED, Decoder
-from ingest.model import UNPLACED, Rejection
+from ingest.model import RETAIN, UNPLACED, Rejection
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ingest.model import Delivery, Gateway, Reason
     from ingest.resolve import Resolver
-
-_RETAIN: Final = 0x01
 
 
 class Intake:
@@ -70,10 +67,17 @@ class Intake:
         """
         step_us = self._step_us
         first_us = max(self._last_us + step_us, now_us + (self._slot_us - now_us) % step_us)
-        messages = zip(deliveries, count(first_us, step_us))
-        while self._fill(self._filling, messages):
-            self._full.append(self._filling)
-            self._filling = Batch()
+        receipts_us = range(first_us, first_us + len(deliveries) * step_us, step_us)
+        at = 0
+        while at < len(deliveries):
+            at = self._take_plain(deliveries, receipts_us, at)
+            if at < len(deliveries) and not self._is_full(self._filling):
+                if not self._take_map(deliveries[at], receipts_us[at]):
+                    self._take(self._filling, deliveries[at], receipts_us[at])
+                at += 1
+            if self._is_full(self._filling):
+                self._full.append(self._filling)
+                self._filling = Batch()
         self._last_us = first_us + (len(deliveries) - 1) * step_us
         self.messages += len(deliveries)
 
@@ -140,7 +144,7 @@ class Intake:
         for index, delivery in enumerate(batch.deliveries):
             receipt_us = batch.receipts_us[index]
             if index in batch.curable:
-                self._fill(revised, iter([(delivery, receipt_us)]))
+                self._take(revised, delivery, receipt_us)
             else:
                 revised.add(
                     delivery,
@@ -161,9 +165,10 @@ class Intake:
     def part(self, batch: Batch, start: int, stop: int) -> Batch:
         """Decode and resolve messages *start* to *stop* of *batch* again, as a batch of their own."""
         part = Batch()
-        messages = zip(batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True)
-        while self._fill(part, messages):
-            pass  # over the bound in rows: still one batch
+        for delivery, receipt_us in zip(
+            batch.deliveries[start:stop], batch.receipts_us[start:stop], strict=True
+        ):
+            self._take(part, delivery, receipt_us)
         return part
 
     def rejected(self, batch: Batch, reason: Reason, detail: str) -> Batch:
@@ -173,48 +178,71 @@ class Intake:
             self._reject(rejected, delivery, receipt_us, reason, detail)
         return rejected
 
-    def _fill(  # noqa: C901 - one loop with few calls: it runs once a message
-        self, batch: Batch, messages: Iterator[tuple[Delivery, int]]
-    ) -> bool:
-        """Add *messages*, each with its receipt time, until *batch* is full (True) or they end."""
-        decode, resolve = self._decoder.decode, self.resolver.resolve
-        add_good, rows_of_batch = batch.add_good, batch.rows
-        for delivery, receipt_us in messages:
-            topic, payload, flags, _ = delivery
-            if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
-                self._reject(batch, delivery, receipt_us, "poison", detail)
-                continue
-            try:
-                decoded = (
-                    IGNORED
-                    if flags & _RETAIN and self._ignore_retained
-                    else decode(topic, payload, receipt_us)
-                )
-                if decoded is IGNORED:
-                    batch.ignore(delivery, receipt_us, self.gateway_of(topic))
-                    continue
-                rows, rejections, tenant_id, missing, gateway = resolve(decoded)
-            except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
-                fault = place_of(error)
-                if self._on_fault is not None:
-                    self._on_fault(fault, error)
-                self._reject(batch, delivery, receipt_us, "worker_fault", fault)
-            else:
-                _, _, unread, nulls = decoded
-                if unread or rejections or nulls:
-                    lost = [*unread, *rejections]
-                    index = batch.add(
-                        delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=nulls
-                    )
-                    if missing:
-                        if not batch.curable:
-                            batch.catalog_version = self.resolver.catalog.version
-                        batch.curable[index] = missing
-                else:
-                    add_good(delivery, receipt_us, rows, gateway)
-            if len(rows_of_batch) + batch.rejected >= self._max_batch_rows:
+    def _is_full(self, batch: Batch) -> bool:
+        return batch.readings >= self._max_batch_rows
+
+    def _take_plain(self, deliveries: Sequence[Delivery], receipts_us: range, start: int) -> int:
+        """Add those from *start* on that are plain to the batch being filled; give the first that is not.
+
+        Nearly every message is: one reading, of known names. So it is half as costly as by `_take`, which
+        finds out what else a message may be.
+        """
+        if self.unread:
+            return start
+        batch = self._filling
+        stop = min(len(deliveries), start + max(self._max_batch_rows - batch.readings, 0))
+        try:
+            rows, gateways = self.resolver.plain(
+                self._decoder.plain(deliveries[start:stop], receipts_us[start:stop])
+            )
+        except Exception:  # noqa: BLE001 - a bug of ours: `_take` meets it again, and says whose message it is
+            return start
+        stop = start + len(rows)
+        if rows:
+            batch.add_plain(deliveries[start:stop], receipts_us[start:stop], rows, gateways)
+        return stop
+
+    def _take_map(self, delivery: Delivery, receipt_us: int) -> bool:
+        """Add a flat map to the batch being filled if it is plain; 12 µs of 22 labels, `_take` has 24."""
+        topic, payload, flags, _ = delivery
+        if flags & RETAIN or self.unread:
+            return False
+        with contextlib.suppress(Exception):  # as in _take_plain
+            plain = self._decoder.plain_map(topic, payload, receipt_us)
+            if plain is not None and (resolved := self.resolver.plain_map(*plain)) is not None:
+                rows, gateway = resolved
+                self._filling.add(delivery, receipt_us, rows, gateway=gateway)
                 return True
         return False
+
+    def _take(self, batch: Batch, delivery: Delivery, receipt_us: int) -> None:
+        """Add one message, whatever it is, to *batch*; never raises."""
+        topic, payload, flags, _ = delivery
+        if self.unread and (detail := self.unread.get(digest_of(delivery))) is not None:
+            self._reject(batch, delivery, receipt_us, "poison", detail)
+            return
+        try:
+            decoded = (
+                IGNORED
+                if flags & RETAIN and self._ignore_retained
+                else self._decoder.decode(topic, payload, receipt_us)
+            )
+            if decoded is IGNORED:
+                batch.ignore(delivery, receipt_us, self.gateway_of(topic))
+                return
+            rows, rejections, tenant_id, missing, gateway = self.resolver.resolve(decoded)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
+            fault = place_of(error)
+            if self._on_fault is not None:
+                self._on_fault(fault, error)
+            self._reject(batch, delivery, receipt_us, "worker_fault", fault)
+            return
+        lost = [*decoded.rejections, *rejections]
+        index = batch.add(delivery, receipt_us, rows, lost, tenant_id, gateway=gateway, nulls=decoded.nulls)
+        if missing:
+            if not batch.curable:
+                batch.catalog_version = self.resolver.catalog.version
+            batch.curable[index] = missing
 
     def _reject(self, batch: Batch, delivery: Delivery, receipt_us: int, reason: Reason, detail: str) -> None:
         rejection = Rejection("", reason, detail)

@@ -95,6 +95,8 @@ class Link:
         self._receiver = receiver
         self._repeats = repeats
         self._ending = ending
+        self.ended = False
+        """Whether the session was, as ordered."""
         self._taken = 0
         """Deliveries that the broker sent."""
         self._session: Session | None = None
@@ -284,6 +286,7 @@ class Link:
         )
         await self._receiver.settle()
         await self._writer.end_session(lambda: end(session, self._settings, version))
+        self.ended = True
         log.info("session_ended", client_id=self._settings.broker.client_id, received=self._taken)
 
     def _check_expiry(self, granted_s: int | None) -> None:

@@ -54,8 +54,11 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 NAME_REASONS: Final[frozenset[Reason]] = frozenset(
     {"unknown_tenant", "unknown_greenhouse", "unknown_sensor_type", "unknown_unit", "ambiguous_greenhouse"}
 )
-"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires IngestUnknownNames
-(deploy/prometheus). unknown_topic is none of them: that is a route's to mend, or the gateway's."""
+"""Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires
+IngestUnknownNames (deploy/prometheus). unknown_topic is none of them: a route mends that, or the gateway."""
+
+RETAIN: Final = 0x01
+"""The flag of a PUBLISH that the broker kept (MQTT 3.3.1.3)."""
 
 MOST_UNPROVEN: Final = 60_000
 """Deliveries that the journal remembers, and that a broker may have in flight. Fewer than the 65 535 packet
@@ -93,6 +96,18 @@ class CutPayload(bytes):
     def of(cls, payload: bytes) -> Self:
         """Cut *payload*, unless it is cut already."""
         return payload if isinstance(payload, cls) else cls(payload, len(payload), sha256(payload).digest())
+
+
+class DescribedPayload(bytes):
+    """A payload with the MQTT 5 properties of its PUBLISH: their bytes, without their length (3.3.2.3)."""
+
+    properties: bytes
+
+    def __new__(cls, payload: bytes, properties: bytes) -> Self:
+        """Keep *properties* beside the *payload*."""
+        described = super().__new__(cls, payload)
+        described.properties = properties
+        return described
 
 
 class ClockFault(str):
@@ -215,6 +230,8 @@ class Series:
     """The metadata of its last row, and"""
     packed_end: bytes = b""
     """its ids with that metadata: the next row most often has the same."""
+    newest_us: int = 0
+    """The newest time met while write doubts that rows are new (`write.doubts`)."""
 
 
 class Row(NamedTuple):

@@ -26,7 +26,7 @@ class StatusSettings(_Table):
     compression_from_mb: float = Field(default=64.0, ge=0, le=1_000_000)
     """judged once a table had as many before."""
     compression_late_s: float = Field(default=86_400.0, ge=0, le=366 * 86_400)
-    """A chunk may be so much older than compress_after and not compressed."""
+    """A chunk may be so much older than compress_after and not compressed, or than retain_for and there."""
     aggregate_late_runs: float = Field(default=2.0, ge=1, le=1000)
     """Runs that a continuous aggregate or a job may miss."""
     silent_intervals: float = Field(default=3.0, ge=1, le=1000)

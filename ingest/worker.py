@@ -40,6 +40,7 @@ from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog, Resolver
 from ingest.resolve.loader import CatalogLoader
 from ingest.workers.line import Report
+from ingest.workers.order import EXIT_UNENDED
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -64,8 +65,8 @@ async def run(settings: Settings, line: Line | None = None, *, ending: bool = Fa
 
     The first signal flushes, acknowledges and disconnects, keeping the session; a second exits at
     once. With a *line* to a supervisor, that asks in place of a signal, and nothing is done at once. With
-    *ending*, the session is emptied and ended, and that is all. Raises ConfigurationError before it starts,
-    SessionTakenOver when another process has claimed the client id.
+    *ending*, the session is emptied and ended, and that is all; stopped before, it gives EXIT_UNENDED. Raises
+    ConfigurationError before it starts, SessionTakenOver when another process has claimed the client id.
     """
     worker = Worker(settings, ending=ending, supervised=line is not None)
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
@@ -82,7 +83,7 @@ async def run(settings: Settings, line: Line | None = None, *, ending: bool = Fa
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
             await line.close(worker.report())
-    return 0
+    return 0 if worker.has_ended or not ending else EXIT_UNENDED
 
 
 class Worker:
@@ -120,6 +121,7 @@ class Worker:
             repeats=self._repeats,
             look_up=self._loader.refresh_on_miss,
             on_committed=self._quality.on_committed,
+            meanwhile=self._quality.catch_up,
             on_outdated=self._healer.look,
             ending=ending,
         )
@@ -233,6 +235,11 @@ class Worker:
         gauge("ingest_skewed_gateways", lambda: len(self._commits.skews.off(time.monotonic())))
         gauge("ingest_quality_waiting_issues", lambda: self._quality.waiting)
         gauge("ingest_catalog_sensors", lambda: self._intake.resolver.catalog.counts()["sensors"])
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the session was ended, at the broker and in the journal."""
+        return self._commits.link.ended
 
     # catalog
 

@@ -13,7 +13,7 @@ import orjson
 
 from ingest.decode.values import Fault
 
-_OPENING_BRACKET = ord("[")
+OPENING_BRACKET = ord("[")
 _INT64_DIGITS = 20
 _LEAST_INT, _MOST_INT = -(2**63), 2**64 - 1
 """What orjson reads as int; beyond it a float."""
@@ -30,7 +30,7 @@ def parse_payload(payload: bytes, max_depth: int) -> object | Fault:
         tree = _parse_leniently(payload)
     # Only a payload with many brackets can be deep; most are not walked. One with no bracket but the first
     # is not even counted: looking for a byte takes 0.02 µs in 130 bytes, counting it 0.12.
-    if payload.rfind(b"{") > 0 or _OPENING_BRACKET in payload:
+    if payload.rfind(b"{") > 0 or OPENING_BRACKET in payload:
         openings = payload.count(b"{") + payload.count(b"[")
         if openings > max_depth and _is_deeper(tree, max_depth):
             return Fault(f"nested deeper than {max_depth} levels")

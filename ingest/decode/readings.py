@@ -7,10 +7,14 @@ name and reads no clock; the receipt time is an argument. Called by the worker's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import orjson
 
 from ingest.decode.labels import ENVELOPE_KEYS, read_labels
-from ingest.decode.payload import parse_payload
+from ingest.decode.payload import OPENING_BRACKET, parse_payload
 from ingest.decode.routes import IGNORED, Ignored, Routes
 from ingest.decode.values import (
     INFINITY,
@@ -21,11 +25,14 @@ from ingest.decode.values import (
     parse_time,
     parse_value,
     quoted,
+    since_epoch_us,
 )
-from ingest.model import CutPayload, Decoded, Reading, Rejection
+from ingest.model import RETAIN, CutPayload, Decoded, Reading, Rejection, Scope
 
 if TYPE_CHECKING:
-    from ingest.model import Reason, Scope
+    from collections.abc import Iterator, Sequence
+
+    from ingest.model import Delivery, Reason
     from ingest.settings import DecodeSettings
 
 _MISSING: Final = object()
@@ -33,6 +40,11 @@ _EXACT_INTEGER: Final = 2.0**53
 """Beyond it a number read as a float has lost digits, and two ids may have become one."""
 _LONGEST_SENSOR_ID: Final = 200
 """Characters: a UUID has 36, a registered device code 100 at most."""
+
+Plain: TypeAlias = "tuple[Scope, tuple[Any, Any, Any], float, int]"
+"""A plain message: its scope; sensor, sensor type and unit as written; value; µs since 1970-01-01 UTC."""
+PlainMap: TypeAlias = "tuple[Scope, dict[str, Any], int]"
+"""A plain flat map: its scope, its labels with their values, and the time of all of them."""
 
 
 class Decoder:
@@ -48,7 +60,7 @@ class Decoder:
         self._max_age_us = round(settings.max_age_s * 1_000_000)
         self._max_future_us = round(settings.max_future_s * 1_000_000)
 
-    def decode(  # noqa: PLR0911 - one return a verdict, the hot path's without a call
+    def decode(  # noqa: PLR0911 - one return a verdict
         self,
         topic: str,
         payload: bytes,
@@ -79,14 +91,90 @@ class Decoder:
         if time_range_us is None:
             judged_at_us = receipt_us if now_us is None else now_us
             time_range_us = (judged_at_us - self._max_age_us, judged_at_us + self._max_future_us)
-        if type(tree) is dict and scope.format == "reading":  # most messages
-            outcome = _read(tree, "", scope.sensor_type, receipt_us, time_range_us)
-            if type(outcome) is Reading:
-                return tuple.__new__(Decoded, (scope, (outcome,), (), 0))
-            return _alone(scope, outcome)
+        if type(tree) is dict and scope.format == "reading":
+            return _alone(scope, _read(tree, "", scope.sensor_type, receipt_us, _Times(time_range_us)))
         if scope.format == "labels":
             return self._labels(scope, tree, payload, receipt_us, time_range_us)
         return self._readings(scope, tree, receipt_us, time_range_us)
+
+    def plain(self, deliveries: Sequence[Delivery], receipts_us: Sequence[int]) -> Iterator[Plain]:
+        """Read *deliveries* as far as each is one reading: an object, with a number, its time in ISO if any.
+
+        The short cut of the hot path: 1.4 µs a message, where `decode` takes 2.8 (CPython 3.11). It ends
+        before the first message that is anything else, faults above all: `decode` reads those. A message is
+        read when it is asked for. What is given, `decode` reads the same, but that the names are as written:
+        unchecked, "" for none. Whoever looks them up among names that came through `decode` finds only such
+        as are good.
+        """
+        scopes, longest = self._scopes, self._max_payload_bytes
+        age_us, future_us = self._max_age_us, self._max_future_us
+        loads, moment_of = orjson.loads, datetime.fromisoformat
+        with contextlib.suppress(ValueError):  # no JSON, or no time
+            for (topic, payload, flags, _), receipt_us in zip(deliveries, receipts_us, strict=True):
+                scope = scopes[topic]
+                if (
+                    type(scope) is not Scope
+                    or scope.format != "reading"
+                    or flags & RETAIN
+                    or type(payload) is not bytes
+                    or len(payload) > longest
+                    or payload.rfind(b"{") > 0  # nested: how deep has to be looked at
+                    or OPENING_BRACKET in payload
+                ):
+                    break
+                tree = loads(payload)
+                if type(tree) is not dict or "metadata" in tree:
+                    break
+                get = tree.get
+                value = get("value")
+                if type(value) is not float:  # never infinite: orjson refuses those
+                    if type(value) is not int:
+                        break
+                    value = float(value)
+                time_us, stamp = receipt_us, get("timestamp")
+                if stamp is not None:
+                    if type(stamp) is not str or stamp[10:11] != "T":
+                        break
+                    time_us = since_epoch_us(moment_of(stamp))
+                    if not receipt_us - age_us <= time_us <= receipt_us + future_us:
+                        break
+                sensor_type = get("sensor_type")
+                if sensor_type is None:
+                    sensor_type = scope.sensor_type
+                yield scope, (get("sensor_id"), sensor_type, get("unit")), value, time_us
+
+    def plain_map(self, topic: str, payload: bytes, receipt_us: int) -> PlainMap | None:
+        """Read a flat map, its time in ISO or none, as far as it costs nothing: its values are unchecked.
+
+        As `plain`, of one message: the labels are as written, none of the envelope among them.
+        """
+        scope = self._scopes[topic]
+        if (
+            type(scope) is not Scope
+            or scope.format != "labels"
+            or type(payload) is not bytes
+            or len(payload) > self._max_payload_bytes
+            or payload.rfind(b"{") > 0
+            or OPENING_BRACKET in payload
+            or b"\\u" in payload  # a label may have what a text column cannot hold
+        ):
+            return None
+        try:
+            tree = orjson.loads(payload)
+            if type(tree) is not dict:
+                return None
+            time_us, stamp = receipt_us, tree.get("timestamp")
+            if stamp is not None:
+                if type(stamp) is not str or stamp[10:11] != "T":
+                    return None
+                time_us = since_epoch_us(datetime.fromisoformat(stamp))
+                if not receipt_us - self._max_age_us <= time_us <= receipt_us + self._max_future_us:
+                    return None
+        except ValueError:
+            return None
+        for key in ENVELOPE_KEYS:
+            tree.pop(key, None)
+        return (scope, tree, time_us) if len(tree) <= self._max_readings else None
 
     def scope_of(self, topic: str) -> Scope | None:
         """Give what *topic* says of messages that are not decoded; None where it is ignored or unrouted."""
@@ -110,7 +198,7 @@ class Decoder:
                 found = "an object without `readings` or `value`" if type(tree) is dict else quoted(tree)
                 return _whole(scope, "bad_payload", f"{found} where a batch of readings is expected")
         if type(tree) is not list:
-            return _alone(scope, _read(tree, "", scope.sensor_type, time_us, time_range_us))
+            return _alone(scope, _read(tree, "", scope.sensor_type, time_us, _Times(time_range_us)))
         if len(tree) > self._max_readings:
             return self._too_many(scope, len(tree))
         return _array(scope, tree, time_us, time_range_us)
@@ -146,13 +234,25 @@ def _array(
 ) -> Decoded:
     readings: list[Reading] = []
     rejections: list[Rejection] = []
+    times = _Times(time_range_us)
     for place, item in zip(_places(len(items)), items, strict=False):
-        outcome = _read(item, place, scope.sensor_type, time_us, time_range_us)
+        outcome = _read(item, place, scope.sensor_type, time_us, times)
         if isinstance(outcome, Reading):
             readings.append(outcome)
         elif outcome is not None:
             rejections.append(outcome)
     return Decoded(scope, readings, rejections, len(items) - len(readings) - len(rejections))
+
+
+class _Times(dict[str, "int | TimeFault"]):
+    """What the timestamps of one message mean: a gateway reads its sensors together, so they are few."""
+
+    def __init__(self, range_us: tuple[int, int]) -> None:
+        self.range_us = range_us
+
+    def __missing__(self, stamp: str) -> int | TimeFault:
+        time_us = self[stamp] = parse_time(stamp, self.range_us)
+        return time_us
 
 
 _known_places: list[str] = []
@@ -177,7 +277,7 @@ def _read(
     field: str,
     topic_type: str | None,
     default_time_us: int | TimeFault,
-    time_range_us: tuple[int, int],
+    times: _Times,
 ) -> Reading | Rejection | None:
     """Read *item*, a JSON object or a bare value; None for a null. Keys not looked up here are not read."""
     if type(item) is not dict:
@@ -189,7 +289,10 @@ def _read(
     if type(value) is not float or not MINUS_INFINITY < value < INFINITY:
         value = Fault("the object has no `value`") if value is _MISSING else parse_value(value)
     stamp = get("timestamp")
-    time_us = default_time_us if stamp is None else parse_time(stamp, time_range_us)
+    if stamp is None:
+        time_us = default_time_us
+    else:
+        time_us = times[stamp] if type(stamp) is str else parse_time(stamp, times.range_us)
     sensor = get("sensor_id")
     if sensor is not None and (type(sensor) is not str or len(sensor) > _LONGEST_SENSOR_ID):
         sensor = _sensor_text(sensor)

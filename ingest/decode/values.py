@@ -124,14 +124,18 @@ def bad_time(field: str, fault: TimeFault) -> Rejection:
     return Rejection(field, "bad_timestamp", fault if isinstance(fault, ClockFault) else str(fault))
 
 
-def _from_iso(text: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
+def since_epoch_us(moment: datetime) -> int:
+    """Give *moment*, in UTC if it names no zone, as µs since 1970-01-01 UTC."""
     # Exact, as timestamp() is not, and faster: 0.13 µs, against 0.19 and 0.21 by floor division.
     since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
     return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
+
+
+def _from_iso(text: str) -> int | None:
+    try:
+        return since_epoch_us(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def _from_text(text: str) -> int | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from ingest.errors import CheckFailed, DatabaseFault, IngestError
 from ingest.load.backfill import Account, Backfill, Taken, seldom_collected, serve
 from ingest.load.direct_point import DirectPoint
-from ingest.load.recording import HEADER, Damage, damaged_lines, members
+from ingest.load.recording import Damage, damaged_lines, is_header, members
 from ingest.load.resume import Position
 from ingest.operate.progress import Progress
 
@@ -88,8 +88,8 @@ class DirectReport:
             "finished": self.point.finished,
             "seconds": round(self.seconds, 3),
             **self.account.as_json(),
-            "damages": [
-                {"file": str(each.path), "offset": each.offset, "length": each.length, "reason": each.reason}
+            "damage": [
+                {"file": str(each.path), "offset": each.offset, "bytes": each.length, "reason": each.reason}
                 for each in self.damages
             ],
         }
@@ -224,7 +224,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
             if isinstance(block, Damage):
                 damages.append(block)
                 continue
-            if block.lines.startswith(HEADER):
+            if is_header(block):
                 continue
             blocks.append(block)
             lines += block.lines.count(b"\n")

@@ -8,7 +8,7 @@ those of which only the greatest or the least says anything. Runs in the supervi
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import prometheus_client as prometheus
 from prometheus_client.metrics_core import Metric
@@ -18,28 +18,16 @@ from ingest.observe.metrics import CATALOGUE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-GAUGES: Final[dict[str, Literal["sum", "max", "min"]]] = {
-    "ingest_workers": "sum",
-    "ingest_in_flight_messages": "sum",
-    "ingest_buffered_bytes": "sum",
-    "ingest_quality_waiting_issues": "sum",
-    "ingest_broker_connected": "min",
-    "ingest_lag_seconds": "max",
-    "ingest_catalog_age_seconds": "max",
-    "ingest_catalog_sensors": "max",
-    "ingest_clock_skew_seconds": "max",
-    "ingest_skewed_gateways": "max",
-    "ingest_last_commit_timestamp_seconds": "max",
-    "ingest_build_info": "max",
-    "process_start_time_seconds": "max",
-    "process_max_fds": "min",
+_MERGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {"sum": math.fsum, "max": max, "min": min}
+_GAUGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {
+    **{each.name: _MERGES[each.several] for each in CATALOGUE if each.several in _MERGES},
+    "process_start_time_seconds": max,
+    "process_max_fds": min,
 }
-"""How a gauge of several processes is one; those of the process that are not named are summed up."""
+"""Those of the process that are not named are summed up."""
 
 _READY: Final = next(each for each in CATALOGUE if each.name == "ingest_ready")
 """Of the supervisor alone: a worker that has ended, and one that ends a session, say nothing of /readyz."""
-
-_MERGES: Final[dict[str, Callable[[Sequence[float]], float]]] = {"sum": math.fsum, "max": max, "min": min}
 
 
 class Sample(NamedTuple):
@@ -131,8 +119,7 @@ class Merged:
 def _merged(families: Sequence[Family]) -> Family:
     """Make one of the same metric of several processes."""
     first = families[0]
-    how = GAUGES.get(first.name, "sum") if first.type == "gauge" else "sum"
-    merge = _MERGES[how]
+    merge = _GAUGES.get(first.name, math.fsum) if first.type == "gauge" else math.fsum
     values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
     for family in families:
         for name, labels, value in family.samples:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MetricType: TypeAlias = Literal["counter", "gauge", "histogram"]
 BatchResult: TypeAlias = Literal["straight", "staged", "retried"]
+Several: TypeAlias = Literal["sum", "max", "min", "own"]
+"""How a gauge of several worker processes is one; `own`: only the supervisor can say."""
 GaugeName: TypeAlias = Literal[
     "ingest_in_flight_messages",
     "ingest_buffered_bytes",
@@ -59,6 +61,8 @@ class MetricDef:
     label: str | None = None
     values: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    several: Several | None = None
+    """Of gauges; counters and histograms are summed up."""
 
 
 CATALOGUE: tuple[MetricDef, ...] = (
@@ -115,7 +119,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "counter",
         "batches",
         "Attempts to write a batch, by result.",
-        "straight: committed by one COPY. staged: committed through a temporary table, three times as slow, "
+        "straight: committed by one COPY. staged: rows of it took a temporary table, three times as slow, "
         "for duplicates or a refused row: many of them mean gateways that send everything twice. "
         "retried: the database is down or failing over.",
         "result",
@@ -144,6 +148,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "Received and not yet committed, skipped or ignored: what the broker still keeps for us.",
         "Flat at broker.receive_maximum or write.max_buffered_messages: intake has stopped, as designed; "
         "mend the database.",
+        several="sum",
     ),
     MetricDef(
         "ingest_buffered_bytes",
@@ -151,6 +156,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "bytes",
         "Payload bytes of the messages in flight.",
         "Flat at write.max_buffered_bytes: as above.",
+        several="sum",
     ),
     MetricDef(
         "ingest_lag_seconds",
@@ -160,6 +166,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "Growing by a second a second: nothing is committed. Above a few seconds with commits going on: the "
         "worker or the database is behind, and the broker keeps more; start workers, or look at "
         "ingest_commit_seconds.",
+        several="max",
     ),
     MetricDef(
         "ingest_ready",
@@ -167,6 +174,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "0 or 1",
         "1 while /readyz answers 200.",
         "0: /readyz says why.",
+        several="own",
     ),
     MetricDef(
         "ingest_broker_connected",
@@ -174,6 +182,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "0 or 1",
         "1 while connected and subscribed to every filter.",
         "0: broker down, credentials refused, or a filter not granted; the log says which.",
+        several="min",
     ),
     MetricDef(
         "ingest_reconnects_total",
@@ -189,6 +198,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "processes",
         "Worker processes that report to this page.",
         "Below workers.count: one has ended and waits to be started again; /readyz says which.",
+        several="sum",
     ),
     MetricDef(
         "ingest_worker_restarts_total",
@@ -212,7 +222,8 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "gauge",
         "seconds",
         "Since the catalog in use was read.",
-        "Above twice resolve.refresh_interval_s: the metadata database is not reached; new names wait.",
+        "Above three times resolve.refresh_interval_s: the metadata database is not reached; new names wait.",
+        several="max",
     ),
     MetricDef(
         "ingest_catalog_sensors",
@@ -220,6 +231,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "sensors",
         "Sensors in the catalog in use.",
         "A fall: somebody deleted or moved sensors; their readings now get derived ids.",
+        several="max",
     ),
     MetricDef(
         "ingest_clock_skew_seconds",
@@ -228,6 +240,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "How far the worst gateway's clock was off, ahead or behind, in the last 15 to 30 minutes.",
         "Large: `ingest reconcile` says whose. A gateway that sent nothing but old readings for a quarter of "
         "an hour looks like one whose clock is behind.",
+        several="max",
     ),
     MetricDef(
         "ingest_skewed_gateways",
@@ -236,6 +249,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "Gateways whose clock was off by more than observe.clock_skew_s, or was never set, in that time.",
         "One: that gateway, named in the log as gateway_clock_skew. All of them: this machine's own clock, "
         "or a backlog being drained.",
+        several="max",
     ),
     MetricDef(
         "ingest_quality_issues_total",
@@ -253,6 +267,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "issues",
         "Found wrong with the data, and not written yet.",
         "More than a window brings: the metadata database is not reached, or refuses them; the log says why.",
+        several="sum",
     ),
     MetricDef(
         "ingest_last_commit_timestamp_seconds",
@@ -260,6 +275,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "seconds since 1970-01-01 UTC",
         "When the last batch was committed; 0 before the first.",
         "Old while ingest_in_flight_messages is above 0: commits are stalled.",
+        several="max",
     ),
     MetricDef(
         "ingest_build_info",
@@ -267,6 +283,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "always 1",
         "Version of this worker and of its Python, as labels.",
         "Two versions at once: a rollout is half done.",
+        several="max",
     ),
 )
 

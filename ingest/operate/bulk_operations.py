@@ -38,6 +38,15 @@ END_SQL = """
         error_summary = $7
     where id = $1
 """
+ABANDONED_SQL = """
+    update metadata.bulk_operation_log
+    set status = 'CANCELLED',
+        completed_at = clock_timestamp(),
+        error_summary = '["the process ended before its work did"]'
+    where operation_type = $1
+        and status = 'RUNNING'
+        and started_by = session_user
+"""
 
 
 class Stopped(asyncio.CancelledError):
@@ -69,11 +78,15 @@ async def recorded(
     target: str,
     *,
     source_file: str | None = None,
+    alone: bool = False,
 ) -> AsyncIterator[Tally]:
     """Write the begin and the end of an operation on *target*; *connection* must be outside a transaction.
 
-    What the body raises is recorded as FAILED, a cancellation as CANCELLED, and raised again.
+    What the body raises is recorded as FAILED, a cancellation as CANCELLED, and raised again. *alone*: a lock
+    of the caller's lets no other run, so that one still RUNNING was killed, and is ended first.
     """
+    if alone:
+        await connection.execute(ABANDONED_SQL, operation)
     operation_id = await connection.fetchval(BEGIN_SQL, operation, target, source_file)
     tally = Tally()
     try:

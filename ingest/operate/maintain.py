@@ -88,7 +88,7 @@ async def maintain(
     async with _ground(settings, stop) as ground:
         await _claim(ground)
         with contextlib.suppress(Stopped):
-            async with recorded(ground.metadata, "MAINTAIN", f"maintain {period}") as tally:
+            async with recorded(ground.metadata, "MAINTAIN", f"maintain {period}", alone=True) as tally:
                 for step in steps_of(period, only):
                     if stop.is_set():
                         raise Stopped
@@ -140,7 +140,6 @@ async def _claim(ground: Ground) -> None:
     """Be the only run, until the connection is closed."""
     if not await ground.timeseries.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):
         raise CheckFailed("another `ingest maintain` is at work in this database: wait for it or stop it")
-    await ground.metadata.execute(sql.LOG_ENDED)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from ingest.errors import CheckFailed
 from ingest.operate import maintain_sql as sql
 from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.normalize_run import LOCK_KEY as NORMALIZE_LOCK_KEY
+from ingest.operate.normalize_sql import COMPRESS_SQL, DECOMPRESS_SQL, RUN_JOB_SQL
 from ingest.policy_settings import OFF
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def _look_at_due(ground: Ground) -> Look:
 
 async def _compress(ground: Ground, task: Task) -> None:
     async with _without_normalize(ground):
-        await ground.timeseries.execute(sql.COMPRESS, *task.arguments)
+        await ground.timeseries.execute(COMPRESS_SQL, *task.arguments)
 
 
 async def _look_at_effect(ground: Ground) -> Look:
@@ -63,8 +64,8 @@ async def _compress_anew(ground: Ground, task: Task) -> None:
         # Other settings count for what is compressed from nothing; in one transaction, so that it is never
         # seen bare.
         async with ground.timeseries.transaction():
-            await ground.timeseries.execute(sql.DECOMPRESS, chunk)
-            await ground.timeseries.execute(sql.COMPRESS, chunk)
+            await ground.timeseries.execute(DECOMPRESS_SQL, chunk)
+            await ground.timeseries.execute(COMPRESS_SQL, chunk)
 
 
 async def _look_at_retention(ground: Ground) -> Look:
@@ -88,7 +89,7 @@ async def _look_at_retention(ground: Ground) -> Look:
 
 
 async def _drop_outlived(ground: Ground, task: Task) -> None:
-    await ground.timeseries.execute(sql.RUN_JOB, *task.arguments)
+    await ground.timeseries.execute(RUN_JOB_SQL, *task.arguments)
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """The steps of `ingest maintain` on what the scheduler should have done: failed jobs, aggregates that lag.
 
 A refresh goes slice by slice, the oldest first, and computes only buckets whose readings changed: what was
-done is not done again. It never begins before the oldest chunk of readings, since a bucket without its
-readings would be emptied. For the login that owns the tables.
+done is not done again. A bucket that an aggregate has, and that begins before the oldest chunk of readings,
+is left: computed again without all of its readings, it would lose them. For the login that owns the tables.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from ingest.operate import maintain_sql as sql
 from ingest.operate import status_rows_sql, status_sql
 from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.normalize import recompute_noted_hours
-from ingest.operate.status_facts import Aggregate, Job
+from ingest.operate.normalize_sql import RUN_JOB_SQL
+from ingest.operate.status_facts import Job
 from ingest.operate.status_judge import label
-from ingest.operate.status_readings import chunks_of_readings, is_stale
+from ingest.operate.status_readings import chunks_of_readings, is_stale, read_aggregates
 from ingest.policy_settings import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.operate.maintain_steps import Ground
+    from ingest.operate.status_facts import Aggregate
 
 _RECORD_PATIENCE_S: Final = 30.0
 """For the scheduler to begin a job that was asked to start now, and to end it: those of ours take a
@@ -33,14 +35,13 @@ _POLL_S: Final = 0.2
 _SLICE_DAYS: Final = 7
 """Of an aggregate by the hour: a week of 4.3 million readings a day is computed in about a minute."""
 _LOOKED_BACK: Final = timedelta(days=3)
-"""What the refresh policies look back, before what an aggregate has already."""
+"""Before what an aggregate has already: readings up to two days late are noted nowhere (LATE_AFTER). The
+policies look back as far or further (refresh_start), and from now."""
 
 
 async def _look_at_jobs(ground: Ground) -> Look:
     records = await ground.timeseries.fetch(status_sql.JOBS, ground.settings.status.aggregate_late_runs)
-    failed = [
-        job for job in (Job(**dict(each)) for each in records) if job.status == "Failed" and job.scheduled
-    ]
+    failed = [job for job in (Job(**dict(each)) for each in records) if job.failed]
     told = [f"{label(job)}: {job.error}" for job in failed if job.error]
     return Look(told, [Task(f"run {label(job)}", (job.job_id, job.last_run_started_at)) for job in failed])
 
@@ -48,7 +49,7 @@ async def _look_at_jobs(ground: Ground) -> Look:
 async def _run(ground: Ground, task: Task) -> str:
     """Run a job here, then have the scheduler do it, whose record is what status shows."""
     job_id, failed_at = task.arguments
-    await ground.timeseries.execute(sql.RUN_JOB, job_id)
+    await ground.timeseries.execute(RUN_JOB_SQL, job_id)
     await ground.timeseries.execute(sql.START_JOB, job_id)
     deadline_s = asyncio.get_running_loop().time() + _RECORD_PATIENCE_S
     while asyncio.get_running_loop().time() < deadline_s:
@@ -65,22 +66,22 @@ async def _run(ground: Ground, task: Task) -> str:
 
 async def _look_at_aggregates(ground: Ground) -> Look:
     chunks = await chunks_of_readings(ground.timeseries)
-    records = await ground.timeseries.fetch(status_sql.AGGREGATES, 0.0)
+    aggregates = await read_aggregates(ground.timeseries, 0.0)
     ours = ground.settings.refresh_every.model_dump()
     told: list[str] = []
     tasks: list[Task] = []
-    for aggregate in (Aggregate(**dict(each)) for each in records if each["name"] in ours):
+    for aggregate in (each for each in aggregates if each.name in ours):
         if await is_stale(ground.timeseries, aggregate, chunks):
-            slices = list(_slices(aggregate, chunks[0][0]))
+            found = list(slices(aggregate, chunks[0][0]))
             told.append(
-                f"{aggregate.name} has readings up to {aggregate.watermark or 'none'}: {len(slices)} slices"
+                f"{aggregate.name} has readings up to {aggregate.watermark or 'none'}: {len(found)} slices"
             )
             tasks += [
                 Task(
                     f"{aggregate.name} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
                     (aggregate.name, start, end),
                 )
-                for start, end in slices
+                for start, end in found
             ]
     hours = await ground.timeseries.fetchrow(status_rows_sql.LATE_HOURS)
     if hours is not None and hours["hours"]:
@@ -88,13 +89,16 @@ async def _look_at_aggregates(ground: Ground) -> Look:
     return Look(told, tasks)
 
 
-def _slices(aggregate: Aggregate, oldest: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Cut what is to be refreshed into whole buckets, some at a time."""
-    bucket = BUCKETS[aggregate.name]
-    start = oldest if aggregate.watermark is None else max(oldest, aggregate.watermark - _LOOKED_BACK)
+def slices(aggregate: Aggregate, oldest: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut what is to be refreshed into whole buckets, some at a time; *oldest*: the begin of the chunks."""
+    bucket, watermark = BUCKETS[aggregate.name], aggregate.watermark
+    start = oldest if watermark is None else max(oldest, watermark - _LOOKED_BACK)
     start = start.replace(hour=0, minute=0, second=0, microsecond=0)
     if bucket.months:
         start = start.replace(day=1)
+    if watermark is not None and start < min(oldest, watermark):  # it has that bucket, of more readings
+        length = timedelta(microseconds=bucket.reckoned)
+        start = _months_on(start) if bucket.months else start - (start - oldest) // length * length
     while start < aggregate.wanted:
         end = _months_on(start) if bucket.months else start + timedelta(days=_SLICE_DAYS)
         yield start, min(end, aggregate.wanted)

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from ingest.operate.status_sql import LAST_ERROR, OURS
+
 SESSION: Final = """
     set plan_cache_mode = force_custom_plan;
     set jit = off;
     set lock_timeout = '30s'
 """
 """Nobody waits for a lock behind us for longer than that."""
-LOG_ENDED: Final = """
-    update metadata.bulk_operation_log
-    set status = 'CANCELLED',
-        completed_at = clock_timestamp(),
-        error_summary = '["the process ended before its work did"]'
-    where operation_type = 'MAINTAIN'
-        and status = 'RUNNING'
-        and started_by = session_user
-"""
 
 # Chunks older than their policy, else the settings ($1 names, $2 ages), compress them. The oldest first.
 DUE: Final = """
@@ -41,7 +34,6 @@ DUE: Final = """
         and c.range_end < now() - coalesce(j.config ->> 'compress_after', w.compress_after)::interval
     order by c.range_start, c.hypertable_name
 """
-COMPRESS: Final = "select compress_chunk($1::text::regclass, if_not_compressed => true)"
 
 # By week of the readings: what compression made of them. $1 weeks.
 BY_WEEK: Final = """
@@ -87,28 +79,20 @@ RECOMPRESSIBLE: Final = """
     order by p.range_start, p.hypertable_name
 """
 RECOMPRESS: Final = "select compress_chunk($1::text::regclass, recompress => true)"
-DECOMPRESS: Final = "select decompress_chunk($1::text::regclass, if_compressed => true)"
 
 REFRESH: Final = """
     call refresh_continuous_aggregate(('iot.' || $1::text)::regclass, $2::timestamptz, $3::timestamptz)
 """
 
-RUN_JOB: Final = "call run_job($1)"
 START_JOB: Final = "select alter_job($1, next_start => now())"
 JOB_RECORD: Final = """
     select
-        t.last_run_status as status,
-        nullif(t.last_run_started_at, '-infinity') as started_at,
-        (
-            select e.err_message
-            from timescaledb_information.job_errors as e
-            where e.job_id = t.job_id
-            order by e.start_time desc nulls last
-            limit 1
-        ) as error
-    from timescaledb_information.job_stats as t
-    where t.job_id = $1
-"""
+        j.last_run_status as status,
+        nullif(j.last_run_started_at, '-infinity') as started_at,
+        {last error} as error
+    from timescaledb_information.job_stats as j
+    where j.job_id = $1
+""".replace("{last error}", LAST_ERROR)
 RETENTION_JOBS: Final = """
     select
         j.hypertable_name as name,
@@ -134,21 +118,11 @@ UNANALYSED: Final = """
         pg_has_role(t.relowner, 'usage') as mine
     from pg_class as t
     join pg_namespace as n on n.oid = t.relnamespace
-    where t.relkind = 'r'
-        and (
-            n.nspname in ('iot', 'metadata')
-            or (n.nspname = '_timescaledb_internal' and t.relname ~ '^_hyper_\\d+_\\d+_chunk$')
-        )
-        and not exists (
-            select
-            from _timescaledb_catalog.hypertable as h
-            where h.schema_name = n.nspname
-                and h.table_name = t.relname
-        )
+    where {ours}
         and pg_relation_size(t.oid) > 0
         and (t.reltuples < 0 or pg_stat_get_mod_since_analyze(t.oid) > 50 + 0.1 * t.reltuples)
     order by 1
-"""
+""".replace("{ours}", OURS)
 
 # What an interrupted rebuild left behind, other indexes that are not usable, then those of $1 bytes and more
 # that are written to for good: of tables, and of the aggregates' chunks. A chunk of a hypertable loses its
@@ -165,18 +139,9 @@ REBUILDABLE: Final = """
         format('reindex index %I.%I', n.nspname, x.relname) as rebuild_alone
     from pg_index as i
     join pg_class as x on x.oid = i.indexrelid and x.relkind = 'i'
-    join pg_class as t on t.oid = i.indrelid and t.relkind = 'r'
-    join pg_namespace as n on n.oid = x.relnamespace
-    where (
-            n.nspname in ('iot', 'metadata')
-            or (n.nspname = '_timescaledb_internal' and t.relname ~ '^_hyper_\\d+_\\d+_chunk$')
-        )
-        and not exists (
-            select
-            from _timescaledb_catalog.hypertable as h
-            where h.schema_name = n.nspname
-                and h.table_name = t.relname
-        )
+    join pg_class as t on t.oid = i.indrelid
+    join pg_namespace as n on n.oid = t.relnamespace
+    where {ours}
         and (
             not i.indisvalid
             or (
@@ -194,7 +159,7 @@ REBUILDABLE: Final = """
             )
         )
     order by i.indisvalid, leftover desc, 1
-"""
+""".replace("{ours}", OURS)
 
 # Whether this is a server of one session, which does not even list itself.
 ALONE: Final = """

@@ -149,15 +149,16 @@ async def _each(
 @contextlib.asynccontextmanager
 async def _logged(settings: Settings, report: Report) -> AsyncIterator[None]:
     """Keep the run's row in metadata.bulk_operation_log; one that a killed run left RUNNING is ended."""
-    async with connected(settings.dsn("metadata"), Database.METADATA) as metadata:
-        await metadata.execute(sql.LOG_ENDED_SQL)
-        async with recorded(metadata, "NORMALIZE", TARGET) as tally:
-            try:
-                yield
-            finally:
-                tally.successful = report.mapped + report.merged
-                tally.failed = report.unmapped + report.differing
-                tally.skipped = report.pending + report.arrived
-                tally.faults += [
-                    f"{one.reason} {one.name!r}: {one.rows} rows" for one in report.most_rows_first()
-                ]
+    async with (
+        connected(settings.dsn("metadata"), Database.METADATA) as metadata,
+        recorded(metadata, "NORMALIZE", TARGET, alone=True) as tally,
+    ):
+        try:
+            yield
+        finally:
+            tally.successful = report.mapped + report.merged
+            tally.failed = report.unmapped + report.differing
+            tally.skipped = report.pending + report.arrived
+            tally.faults += [
+                f"{one.reason} {one.name!r}: {one.rows} rows" for one in report.most_rows_first()
+            ]

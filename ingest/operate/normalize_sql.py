@@ -280,16 +280,6 @@ MOVE_APART_SQL = (
 REHEARSE_SQL = _NAMES + _RANKED.replace("r.ctid", "null::tid") + "select" + _COLLISIONS
 """What MOVE_APART_SQL would find, writing nothing; a compressed chunk's rows have no place to be found at."""
 
-LOG_ENDED_SQL = """
-    update metadata.bulk_operation_log
-    set status = 'CANCELLED',
-        completed_at = clock_timestamp(),
-        error_summary = '["the process ended before its work did"]'
-    where operation_type = 'NORMALIZE'
-        and status = 'RUNNING'
-        and started_by = session_user
-"""
-
 LATE_JOB_SQL = """
     select job_id
     from timescaledb_information.jobs

@@ -20,7 +20,6 @@ from ingest.operate.policies import read_live
 from ingest.operate.policy_plan import make_plan
 from ingest.operate.reading import reading_from, translated
 from ingest.operate.status_facts import (
-    Aggregate,
     Coverage,
     DeadLetters,
     Fault,
@@ -41,6 +40,7 @@ from ingest.operate.status_readings import (
     chunks_of_readings,
     count_lacking,
     is_stale,
+    read_aggregates,
     silent_sensors,
 )
 
@@ -160,12 +160,14 @@ class _Timeseries:
         self._found.invalid_indexes = [each["name"] for each in records]
 
     async def _aggregates(self, connection: asyncpg.Connection, chunks: list[Span]) -> None:
-        records = await connection.fetch(sql.AGGREGATES, self._settings.status.aggregate_late_runs)
-        found = [Aggregate(**dict(each), total_bytes=self._bytes.get(each["name"], 0)) for each in records]
         ours = self._settings.refresh_every.model_dump()
         self._found.aggregates = [
-            replace(each, stale=each.name in ours and await is_stale(connection, each, chunks))
-            for each in found
+            replace(
+                each,
+                total_bytes=self._bytes.get(each.name, 0),
+                stale=each.name in ours and await is_stale(connection, each, chunks),
+            )
+            for each in await read_aggregates(connection, self._settings.status.aggregate_late_runs)
         ]
         late = await connection.fetchrow(rows.LATE_HOURS)
         self._found.late = None if late is None else LateHours(**dict(late))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ingest.operate import status_rows_sql as sql
 from ingest.operate import status_sql
 from ingest.operate.status_facts import Aggregate, LegacyName, ReadingsCoverage, SilentSensor
+from ingest.policy_settings import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,13 @@ async def count_lacking(
         :NAMES_SHOWN
     ]
     return found
+
+
+async def read_aggregates(connection: asyncpg.Connection, late_runs: float) -> list[Aggregate]:
+    """Give each aggregate, and up to where it should be by now: its last *late_runs* runs may be missed."""
+    buckets = [str(each) for each in BUCKETS.values()]
+    records = await connection.fetch(status_sql.AGGREGATES, late_runs, list(BUCKETS), buckets)
+    return [Aggregate(**dict(each)) for each in records]
 
 
 async def is_stale(connection: asyncpg.Connection, aggregate: Aggregate, chunks: Sequence[Span]) -> bool:

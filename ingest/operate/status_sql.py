@@ -8,6 +8,29 @@ from __future__ import annotations
 
 from typing import Final
 
+# What `ingest maintain` looks after, of tables t in namespaces n: ours, and our chunks. A hypertable itself
+# holds nothing, and the rest of its schema TimescaleDB keeps.
+OURS: Final = """
+        t.relkind = 'r'
+        and (
+            n.nspname in ('iot', 'metadata')
+            or (n.nspname = '_timescaledb_internal' and t.relname ~ '^_hyper_\\d+_\\d+_chunk$')
+        )
+        and not exists (
+            select
+            from _timescaledb_catalog.hypertable as h
+            where h.schema_name = n.nspname
+                and h.table_name = t.relname
+        )"""
+# Of a job j; only its owner may see it.
+LAST_ERROR: Final = """(
+            select e.err_message
+            from timescaledb_information.job_errors as e
+            where e.job_id = j.job_id
+            order by e.start_time desc nulls last
+            limit 1
+        )"""
+
 SERVER: Final = """
     select
         current_setting('server_version') as postgresql,
@@ -125,19 +148,14 @@ SIZES: Final = """
 """
 
 # One row an aggregate: how far it is materialised, and up to where it should be by now: to the last bucket
-# that was over before the last $1 runs of its policy began.
+# that was over before the last $1 runs of its policy began. $2 names, $3 their buckets; else an hour.
 AGGREGATES: Final = """
     select
         a.view_name as name,
         case
             when w.watermark_us > 0 then _timescaledb_functions.to_timestamp(w.watermark_us)
         end as watermark,
-        case
-            when a.view_name like '%monthly' then date_trunc('month', s.before, 'UTC')
-            when a.view_name like '%daily' then date_trunc('day', s.before, 'UTC')
-            when a.view_name like '%realtime' then date_bin('15 minutes', s.before, '2001-01-01Z')
-            else date_trunc('hour', s.before, 'UTC')
-        end as wanted,
+        time_bucket(coalesce(b.bucket::interval, '1 hour'), s.before) as wanted,
         j.job_id,
         j.scheduled,
         nullif(t.last_run_started_at, '-infinity') as last_run_started_at,
@@ -149,6 +167,7 @@ AGGREGATES: Final = """
     join _timescaledb_catalog.continuous_agg as g
         on g.user_view_schema = a.view_schema
         and g.user_view_name = a.view_name
+    left join unnest($2::text[], $3::text[]) as b (name, bucket) on b.name = a.view_name
     left join timescaledb_information.jobs as j
         on j.proc_name = 'policy_refresh_continuous_aggregate'
         and (j.config ->> 'mat_hypertable_id')::integer = g.mat_hypertable_id
@@ -182,13 +201,7 @@ JOBS: Final = """
         coalesce(t.total_failures, 0) as failures,
         t.job_status = 'Running' as running,
         t.next_start + $1::double precision * j.schedule_interval < now() as missed,
-        (
-            select e.err_message
-            from timescaledb_information.job_errors as e
-            where e.job_id = j.job_id
-            order by e.start_time desc nulls last
-            limit 1
-        ) as error
+        {last error} as error
     from timescaledb_information.jobs as j
     left join timescaledb_information.job_stats as t on t.job_id = j.job_id
     left join timescaledb_information.continuous_aggregates as a
@@ -196,18 +209,19 @@ JOBS: Final = """
         and a.materialization_hypertable_name = j.hypertable_name
     where 'iot' in (j.hypertable_schema, j.proc_schema, a.view_schema)
     order by j.job_id
-"""
+""".replace("{last error}", LAST_ERROR)
 
-# Indexes that a build or rebuild left unusable, of ours and of our chunks.
+# Indexes that a build or rebuild left unusable, as far as `ingest maintain` mends them.
 INVALID_INDEXES: Final = """
     select format('%I.%I', n.nspname, x.relname) as name
     from pg_index as i
-    join pg_class as x on x.oid = i.indexrelid
-    join pg_namespace as n on n.oid = x.relnamespace
-    where not i.indisvalid
-        and n.nspname in ('iot', 'metadata', '_timescaledb_internal')
+    join pg_class as x on x.oid = i.indexrelid and x.relkind = 'i'
+    join pg_class as t on t.oid = i.indrelid
+    join pg_namespace as n on n.oid = t.relnamespace
+    where {ours}
+        and not i.indisvalid
     order by 1
-"""
+""".replace("{ours}", OURS)
 
 CHUNKS: Final = """
     select c.range_start, c.range_end

@@ -91,11 +91,6 @@ class CatalogLoader:
         """Seconds since the database was last read; inf before the first time."""
         return self._clock() - self._read_at_s
 
-    @property
-    def stale(self) -> bool:
-        """Whether the last read failed, or two refresh intervals passed without one."""
-        return self.last_error is not None or self.age_s > 2 * self._settings.refresh_interval_s
-
     async def load(self) -> Catalog:
         """Read everything now and make it current.
 

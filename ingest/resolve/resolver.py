@@ -6,6 +6,7 @@ Pure: no clock, no logger, no await; runs in the event loop, between decode and 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from ingest.model import (
@@ -28,6 +29,7 @@ from ingest.resolve.series import series_of_label, series_of_reading
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from ingest.labels import LabelRules
@@ -129,11 +131,60 @@ class Resolver:
             refused.clear()
         self._refusing.clear()
 
-    def resolve(self, decoded: Decoded) -> Resolved:  # noqa: C901 - one loop without calls, and its short cut
+    def plain(self, readings: Iterable[tuple[Scope, Names, float, int]]) -> tuple[list[Row], list[Gateway]]:
+        """Give the row and the gateway of each message that is one reading, in their order.
+
+        The short cut of the hot path: it ends before the first whose names are not known, or whose value is
+        out of range: `resolve` looks at those.
+        """
+        topics = self._topics
+        rows: list[Row] = []
+        gateways: list[Gateway] = []
+        with contextlib.suppress(TypeError):  # a name that is a list or an object
+            for scope, names, value, time_us in readings:
+                topic = topics.get(scope)
+                if topic is None or (known := topic.known.get(names)) is None:
+                    break
+                series, minimum, maximum, _, stored = known
+                if not minimum <= value <= maximum:
+                    break
+                rows.append(_new(Row, (series, time_us, value, stored, "")))
+                gateways.append(topic.gateway)
+        return rows, gateways
+
+    def plain_map(
+        self, scope: Scope, labels: dict[str, Any], time_us: int
+    ) -> tuple[list[Row], Gateway] | None:
+        """Give the rows of a flat map where each of its labels is known and has a number in its range.
+
+        As `plain`: None for everything else. 0.25 µs a row, against 0.9 the long way.
+        """
+        topic = self._topics.get(scope)
+        if topic is None:
+            return None
+        known_names = topic.known
+        rows: list[Row] = []
+        slots: set[int] = set()
+        for label, value in labels.items():
+            known = known_names.get((label, None, None))
+            if known is None:
+                return None
+            series, minimum, maximum, slot, stored = known
+            if type(value) is not float:
+                if type(value) is not int:
+                    return None
+                value = float(value)  # noqa: PLW2901 - the same number
+            if not minimum <= value <= maximum:
+                return None
+            slots.add(slot)
+            rows.append(_new(Row, (series, time_us, value, stored, label)))
+        return (rows, topic.gateway) if len(slots) == len(rows) else None
+
+    def resolve(self, decoded: Decoded) -> Resolved:
         """Give one row or one rejection for each of ``decoded.readings``, in their order; never raises.
 
-        ``decoded.rejections`` are not copied. Never blocks. Known names take 0.7 µs for a message of
-        one reading and 9 µs for a flat map of 22, a name not seen before some 30 µs (CPython 3.11).
+        ``decoded.rejections`` are not copied. Never blocks. Known names take 9 µs for a flat map of 22, a
+        name not seen before some 30 µs (CPython 3.11).
         """
         scope = decoded.scope
         readings = decoded.readings
@@ -144,14 +195,6 @@ class Resolver:
         if topic is None:
             topic = self._enter(scope)
         known_names = topic.known
-        if len(readings) == 1:  # most messages are one reading, of names known and a value in range
-            ((field, sensor, sensor_type, unit, value, time_us, metadata),) = readings
-            known = known_names.get((sensor, sensor_type, unit))
-            if known is not None and metadata is None:
-                series, minimum, maximum, _, stored = known
-                if minimum <= value <= maximum:
-                    row = _new(Row, (series, time_us, value, stored, field))
-                    return _new(Resolved, ((row,), (), topic.tenant_id, _NOTHING, topic.gateway))
         rows: list[Row] = []
         rejections: list[Rejection] = []
         missing: list[str | None] = []

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.settings import Settings
+
+EXIT_UNENDED: Final = 75
+"""Of a process that was to end its session, and was stopped before it had; sysexits.h: try again."""
 
 
 @dataclass(frozen=True, slots=True)

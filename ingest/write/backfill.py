@@ -14,7 +14,7 @@ import asyncpg
 
 from ingest.errors import Poison
 from ingest.write import late
-from ingest.write.copy import copy_straight, pack
+from ingest.write.copy import copy_straight, pack, parts
 from ingest.write.ledger import columns_of, rows_by_hour
 from ingest.write.retry import translate
 from ingest.write.staged import Inserted, insert_new
@@ -69,15 +69,14 @@ async def land(
 ) -> Landed:
     """Insert what is new of *rows*, and note its late hours; *now_us* tells which are late.
 
-    *straight* tries COPY first, six times as fast where nothing of it is stored, and in vain where something
+    *straight* tries COPY first, four times as fast where nothing of it is stored, and in vain where something
     is: for whoever knows that it is unlikely. Raises asyncpg's errors for what is not the rows' fault.
     """
     if not rows:
         return Landed()
-    packed = pack(rows)
-    if straight and await _copied(connection, packed):
+    if straight and await _copied(connection, rows):
         return Landed(rows, hours_noted=await _note(connection, rows, now_us), straight=True)
-    inserted, refused = await insert_new(connection, rows, packed, policy)
+    inserted, refused = await insert_new(connection, rows, policy)
     new = _new(rows, inserted, refused)
     return Landed(new, len(inserted.duplicates), refused, await _note(connection, new, now_us))
 
@@ -88,12 +87,12 @@ async def book(connection: asyncpg.Connection, new: Sequence[Row], source: Sourc
         await connection.execute(_BOOK, *columns_of(rows_by_hour(new)), source)
 
 
-async def _copied(connection: asyncpg.Connection, packed: Sequence[bytes]) -> bool:
+async def _copied(connection: asyncpg.Connection, rows: Sequence[Row]) -> bool:
     """COPY into the hypertable; tell whether it took them. If not, nothing has happened."""
     savepoint = connection.transaction()  # not `async with`: see staged.py
     await savepoint.start()
     try:
-        await copy_straight(connection, packed)
+        await copy_straight(connection, map(pack, parts(rows)))
         await savepoint.commit()
     except asyncpg.PostgresError as error:
         if not isinstance(translate(error), Poison):

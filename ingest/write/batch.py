@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from ingest.model import UNPLACED, Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ingest.model import Delivery, Rejection, Row
 
@@ -112,7 +112,12 @@ class Batch:
     ) -> int:
         """Append one message with its rows, rejections and nulls; give its index."""
         index = len(self.deliveries)
-        self.add_good(delivery, receipt_us, rows, gateway)
+        self.deliveries.append(delivery)
+        self.receipts_us.append(receipt_us)
+        self.gateways.append(gateway)
+        self.row_starts.append(len(self.rows))
+        self.rows += rows
+        self.payload_bytes += message_bytes(delivery)
         if rejections:
             self.rejections[index] = rejections
             self.rejected += len(rejections)
@@ -123,16 +128,23 @@ class Batch:
             self.nulls += nulls
         return index
 
-    def add_good(self, delivery: Delivery, receipt_us: int, rows: Iterable[Row], gateway: Gateway) -> None:
-        """Append one message that is nothing but its rows: what nearly every message is."""
-        self.deliveries.append(delivery)
-        self.receipts_us.append(receipt_us)
-        self.gateways.append(gateway)
-        self.row_starts.append(len(self.rows))
+    def add_plain(
+        self,
+        deliveries: Sequence[Delivery],
+        receipts_us: Iterable[int],
+        rows: Sequence[Row],
+        gateways: Iterable[Gateway],
+    ) -> None:
+        """Append messages that are one row each and nothing else: what nearly every message is."""
+        self.deliveries += deliveries
+        self.receipts_us += receipts_us
+        self.gateways += gateways
+        self.row_starts += range(len(self.rows), len(self.rows) + len(rows))
         self.rows += rows
-        topic, payload, _, _ = delivery
         # As `message_bytes`, without the call.
-        self.payload_bytes += len(payload) + len(topic) * (1 if topic.isascii() else 4)
+        self.payload_bytes += sum(
+            [len(payload) + len(topic) * (1 if topic.isascii() else 4) for topic, payload, _, _ in deliveries]
+        )
 
     def ignore(self, delivery: Delivery, receipt_us: int, gateway: Gateway = UNPLACED) -> None:
         """Append one message that is acknowledged, counted and not read."""

@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import asyncpg
-
 from ingest.model import Rejection
-from ingest.write.retry import translate
+from ingest.write.connection import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    import asyncpg
 
     from ingest.settings import WriteSettings
 
@@ -84,29 +84,20 @@ async def connected(
     Raises DatabaseFault for the driver's errors, of the body too.
     """
     timeout_ms = str(int(settings.commit_timeout_s * 1000))
-    connection: asyncpg.Connection | None = None
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=settings.connect_timeout_s,
-            command_timeout=settings.commit_timeout_s + settings.connect_timeout_s,
-            server_settings={
-                "application_name": application_name,
-                "timezone": "UTC",
-                "statement_timeout": timeout_ms,
-                "idle_in_transaction_session_timeout": timeout_ms,
-                "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",  # as the writer's
-                # One name and a thousand, a filter given and one left out: each wants a plan of its own.
-                "plan_cache_mode": "force_custom_plan",
-            },
-        )
+    async with opened(
+        dsn,
+        application_name,
+        connect_timeout_s=settings.connect_timeout_s,
+        query_timeout_s=settings.commit_timeout_s + settings.connect_timeout_s,
+        server_settings={
+            "statement_timeout": timeout_ms,
+            "idle_in_transaction_session_timeout": timeout_ms,
+            "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",  # as the writer's
+            # One name and a thousand, a filter given and one left out: each wants a plan of its own.
+            "plan_cache_mode": "force_custom_plan",
+        },
+    ) as connection:
         yield connection
-        await connection.close(timeout=settings.connect_timeout_s)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise translate(error) from error
-    finally:
-        if connection is not None and not connection.is_closed():
-            connection.terminate()
 
 
 async def missing_names(

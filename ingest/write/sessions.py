@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import asyncpg
-
 from ingest.errors import SessionTakenOver
+from ingest.write.connection import opened
 from ingest.write.journal import taken_over
-from ingest.write.retry import translate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import asyncpg
 
 CONNECT_TIMEOUT_S: Final = 10.0
 QUERY_TIMEOUT_S: Final = 10.0
@@ -107,18 +107,11 @@ async def is_alone(dsn: str, client_id: str) -> bool:
 
 
 async def _fetch(dsn: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    """Ask on a connection of its own; translate what it raises."""
-    connection: asyncpg.Connection | None = None
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=QUERY_TIMEOUT_S,
-            server_settings={"application_name": "greenhouse-ingest supervisor", "timezone": "UTC"},
-        )
+    """Ask on a connection of its own."""
+    async with opened(
+        dsn,
+        "greenhouse-ingest supervisor",
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        query_timeout_s=QUERY_TIMEOUT_S,
+    ) as connection:
         return await connection.fetch(statement, *arguments)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise translate(error) from error
-    finally:
-        if connection is not None:
-            connection.terminate()

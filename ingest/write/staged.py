@@ -16,7 +16,7 @@ import asyncpg
 
 from ingest.errors import Poison
 from ingest.model import Rejection
-from ingest.write.copy import COLUMNS, stream
+from ingest.write.copy import COLUMNS, pack, parts, stream
 from ingest.write.retry import translate
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ async def insert_staged(
         "ingest_staged",
         schema_name="pg_temp",
         columns=["ord", "time_us", *COLUMNS[1:]],
-        source=stream(staged),
+        source=stream(parts(staged)),
         format="binary",
     )
     rest, refused = await _insert(connection, len(packed), policy)
@@ -240,13 +240,13 @@ async def insert_staged(
 
 
 async def insert_new(
-    connection: asyncpg.Connection, rows: Sequence[Row], packed: Sequence[bytes], policy: ConflictPolicy
+    connection: asyncpg.Connection, rows: Sequence[Row], policy: ConflictPolicy
 ) -> tuple[Inserted, dict[int, Rejection]]:
-    """Insert what is new of *rows*, given *packed* too, inside the caller's transaction.
+    """Insert what is new of *rows*, inside the caller's transaction.
 
     Gives what became of them and, by row number, the rejection of each that only the database could refuse.
     """
-    inserted = await insert_staged(connection, packed, policy)
+    inserted = await insert_staged(connection, pack(rows), policy)
     refused = {
         number: Rejection(rows[number].field, "database_refused", why)
         for number, why in inserted.refused.items()

@@ -18,16 +18,17 @@ from ingest.errors import DatabaseFault, Poison, SessionTakenOver
 from ingest.write import deadletters, journal, late, mirrors, overflow, sessions
 from ingest.write.attempts import Attempts
 from ingest.write.budget import Budget, Division
-from ingest.write.copy import copy_straight, pack
+from ingest.write.copy import copy_straight, pack, parts
+from ingest.write.doubts import Doubts
 from ingest.write.ledger import Booking, book
 from ingest.write.retry import translate, until_done
-from ingest.write.staged import Inserted, insert_new
+from ingest.write.staged import insert_new
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from uuid import UUID
 
-    from ingest.model import Rejection
+    from ingest.model import Rejection, Row
     from ingest.settings import WriteSettings
     from ingest.write.batch import Batch, Counts
 
@@ -46,7 +47,7 @@ class Outcome:
     refused: dict[int, Rejection]
     """Rows only the database could refuse, by row number; dead-lettered in the same COMMIT."""
     staged: bool
-    """Whether it took the temporary table: for duplicates, or for a row that was refused."""
+    """Whether rows took the temporary table: for duplicates, or for one that was refused."""
     booking: Booking
     """Whose messages, readings and rows it had."""
     letters: Division = field(default_factory=Division)
@@ -67,12 +68,14 @@ class Writer:
         ending: bool = False,
         on_retry: Callable[[DatabaseFault, float], None],
         on_recovery: Callable[[], None],
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing connects before the first use.
 
         In a share *group* the connection shows that the session has a process. One that is *ending* the
         session claims it only while it has none.
         *on_retry* hears each fault and the wait (s) that follows, *on_recovery* the success after.
+        *meanwhile* is called while the server inserts rows: for what would hold up the next batch later.
         """
         self._dsn = dsn
         self._settings = settings
@@ -84,6 +87,7 @@ class Writer:
         self._budget = Budget(settings.dead_letters_per_topic_per_hour)
         self._on_retry = on_retry
         self._on_recovery = on_recovery
+        self._meanwhile = meanwhile
         self._connection: asyncpg.Connection | None = None
         self._owner = uuid4()
         self._epoch: int | None = None
@@ -95,6 +99,7 @@ class Writer:
         self._suspecting = False
         """of a batch that holds no suspect."""
         self._in_trouble = False
+        self._doubts = Doubts()
         self._lock = asyncio.Lock()
 
     async def claim(self) -> journal.Claim:
@@ -108,10 +113,9 @@ class Writer:
         SessionTakenOver when the session has another owner, and BatchRefused, nothing of it committed,
         when the batch has to be given in parts.
         """
-        packed = pack(batch.rows)
-        attempts = Attempts(len(batch), len(packed))
+        attempts = Attempts(len(batch), len(batch.rows))
         outcome = await self._until_done(
-            lambda: self._commit(batch, packed, pending, also, attempts), attempts.failed
+            lambda: self._commit(batch, pending, also, attempts), attempts.failed
         )
         self._budget.spend(outcome.letters)
         return outcome
@@ -281,12 +285,7 @@ class Writer:
         return self._epoch
 
     async def _commit(
-        self,
-        batch: Batch,
-        packed: list[bytes],
-        pending: Sequence[int],
-        also: Counts,
-        attempts: Attempts,
+        self, batch: Batch, pending: Sequence[int], also: Counts, attempts: Attempts
     ) -> Outcome:
         if self._in_doubt is not None:
             batch_id, outcome = self._in_doubt
@@ -299,18 +298,20 @@ class Writer:
         epoch = await self._current_epoch()
         attempts.begun = True
 
-        async def transaction(*, staged: bool) -> Outcome:
+        async def transaction(straight: Sequence[Row], suspects: Sequence[int]) -> Outcome:
             return await self._transaction(
-                connection, epoch, batch, packed, pending, also, attempts, staged=staged
+                connection, epoch, batch, pending, also, attempts, straight=straight, suspects=suspects
             )
 
         try:
-            return await transaction(staged=False)
+            return await transaction(*self._doubts.divide(batch.rows))
         except asyncpg.PostgresError as error:
             if not isinstance(translate(error), Poison):
                 raise
+            if isinstance(error, asyncpg.UniqueViolationError):
+                self._doubts.failed(batch.rows)
         try:
-            return await transaction(staged=True)
+            return await transaction((), range(len(batch.rows)))
         except asyncpg.PostgresError as error:
             if isinstance(fault := translate(error), Poison):
                 raise attempts.poisoned(fault) from error
@@ -321,20 +322,20 @@ class Writer:
         connection: asyncpg.Connection,
         epoch: int,
         batch: Batch,
-        packed: list[bytes],
         pending: Sequence[int],
         also: Counts,
         attempts: Attempts,
         *,
-        staged: bool,
+        straight: Sequence[Row],
+        suspects: Sequence[int],
     ) -> Outcome:
         transaction = connection.transaction()
         await transaction.start()
         try:
             attempts.writing = True
-            inserted, refused = await self._insert(connection, batch, packed, staged=staged)
+            written, duplicates, refused = await self._insert(connection, batch.rows, straight, suspects)
             attempts.writing = False
-            if inserted.written:
+            if written:
                 landed = (
                     [row for at, row in enumerate(batch.rows) if at not in refused] if refused else batch.rows
                 )
@@ -347,31 +348,47 @@ class Writer:
                 )
             if letters.counted:
                 await overflow.add(connection, self._client_id, letters)
-            counts = batch.counts(
-                written=inserted.written, duplicate=len(inserted.duplicates), refused=len(refused)
-            )
+            counts = batch.counts(written=written, duplicate=len(duplicates), refused=len(refused))
             totals = counts.plus(also).as_dict()
-            booking = book(batch, duplicates=inserted.duplicates, refused=refused)
+            booking = book(batch, duplicates=duplicates, refused=refused)
             await journal.record(connection, self._client_id, epoch, batch.batch_id, pending, totals, booking)
         except Exception:  # after a deadline or a cancellation the connection is thrown away instead
             if not connection.is_closed():
                 await transaction.rollback()
             raise
-        outcome = Outcome(counts, refused, staged, booking, letters)
+        outcome = Outcome(counts, refused, bool(suspects), booking, letters)
         self._in_doubt = (batch.batch_id, outcome)
         await transaction.commit()
         self._in_doubt = None
+        self._doubts.committed(divided=bool(straight), duplicates=len(duplicates))
         self._start_counts = self._start_counts and self._suspecting
         self._suspecting = False
         return outcome
 
     async def _insert(
-        self, connection: asyncpg.Connection, batch: Batch, packed: list[bytes], *, staged: bool
-    ) -> tuple[Inserted, dict[int, Rejection]]:
-        """Put the rows in; give what became of them and, by row number, those refused."""
-        if not packed:
-            return Inserted(0, [], [], {}), {}
-        if not staged:
-            await copy_straight(connection, packed)
-            return Inserted(len(packed), [], [], {}), {}
-        return await insert_new(connection, batch.rows, packed, self._settings.conflicting_value)
+        self,
+        connection: asyncpg.Connection,
+        rows: Sequence[Row],
+        straight: Sequence[Row],
+        suspects: Sequence[int],
+    ) -> tuple[int, Sequence[int], dict[int, Rejection]]:
+        """Put the rows in, *straight* ones first: of two with one key the second is a suspect.
+
+        Give how many were written, the numbers of those stored already and, by number, those refused.
+        """
+        if straight:
+            await copy_straight(connection, self._packed(straight))
+        if not suspects:
+            return len(straight), (), {}
+        inserted, refused = await insert_new(
+            connection, [rows[number] for number in suspects], self._settings.conflicting_value
+        )
+        return (
+            len(straight) + inserted.written,
+            [suspects[at] for at in inserted.duplicates],
+            {suspects[at]: rejection for at, rejection in refused.items()},
+        )
+
+    def _packed(self, rows: Sequence[Row]) -> Iterator[list[bytes]]:
+        yield from map(pack, parts(rows))
+        self._meanwhile()

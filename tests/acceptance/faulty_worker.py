@@ -22,7 +22,7 @@ from ingest.receive import Session
 from ingest.write import Writer, copy, journal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from ingest.decode import Ignored
     from ingest.model import Decoded
@@ -151,17 +151,16 @@ class FaultyWriter(Writer):
         await super().close()
 
 
-async def stream(packed: Sequence[bytes]) -> AsyncIterator[bytes]:
+async def stream(packed: Iterable[Sequence[bytes]]) -> AsyncIterator[bytes]:
     """Give the COPY stream, with a fault point when half of its rows are sent."""
-    half = len(packed) // 2 if len(packed) > 1 and come_to("half_of_copy") else 0
-    if half:
-        async for chunk in sound_stream(packed[:half]):
-            yield chunk.removesuffix(TRAILER)  # which would end the rows
+    rows = [row for part in packed for row in part]
+    if len(rows) > 1 and come_to("half_of_copy"):
+        async for chunk in sound_stream([rows[: len(rows) // 2]]):
+            if chunk != TRAILER:  # which would end the rows
+                yield chunk
         end()
-    first = True
-    async for chunk in sound_stream(packed[half:]):
-        yield chunk.removeprefix(SIGNATURE) if half and first else chunk
-        first = False
+    async for chunk in sound_stream([rows]):
+        yield chunk
 
 
 async def record(*arguments: Any) -> None:  # noqa: ANN401 (as the journal's own)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import command_line
-from tests.acceptance.workers import until
 from tests.recordings import messages_in, recorded, write
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.acceptance.command_line import CommandLine
@@ -85,7 +85,7 @@ async def test_killed_in_the_middle_and_gone_on(tmp_path: Path, cluster: tuple[P
     assert told["messages"] == {"read": MESSAGES + 1, "ignored": 0, "incomplete": 1}
     assert told["readings"]["decoded"] == MESSAGES + 1
     assert told["readings"]["written"] + told["readings"]["duplicate"] == MESSAGES
-    assert (told["rejected"], told["finished"], told["damages"]) == ({"bad_payload": 1}, True, [])
+    assert (told["rejected"], told["finished"], told["damage"]) == ({"bad_payload": 1}, True, [])
     assert await greenhouse.count() == MESSAGES
     await greenhouse.holds_each_once(MESSAGES)
     assert [each.payload for each in messages_in(tmp_path / "r.jsonl.gz")] == [b"{"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import command_line
-from tests.acceptance.workers import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

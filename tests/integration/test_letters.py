@@ -130,7 +130,7 @@ async def test_a_rehearsal_tells_the_same_and_changes_nothing(iot: asyncpg.Conne
 async def test_another_value_at_the_key_is_treated_as_configured(
     iot: asyncpg.Connection, policy: ConflictPolicy, values: list[float], reasons: list[str]
 ) -> None:
-    await copy_straight(iot, pack([row(await pump_series(iot), 7.0)]))
+    await copy_straight(iot, [pack([row(await pump_series(iot), 7.0)])])
     await store(iot, letter({"BOMBA": 1}, ("BOMBA", "unknown_sensor_type"), missing=[LABEL]))
     await replay_all(iot, under(LABELLED), policy=policy)
     assert [value for _, value in await stored(iot)] == values

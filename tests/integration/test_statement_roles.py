@@ -57,6 +57,13 @@ PERMITTED = {
     "resolve.reading.GREENHOUSES_SQL": "wor",
     "resolve.reading.NEXT_GREENHOUSES_SQL": "wor",
     "resolve.reading.OWNED_GREENHOUSES_SQL": "wor",
+    # `ingest replay --verify`
+    "load.account_sql.VALUES": "wor",
+    "load.account_sql.SENSOR_ROWS": "wor",
+    "load.account_sql.SENSOR_COUNT": "wor",
+    "load.account_sql.SENSOR_VALUE": "wor",
+    "load.account_sql.LETTERS": "wo",
+    "load.account_sql.OVERFLOW": "wo",
     # `ingest catalog list`
     "operate.catalog.LIST_SQL[tenants]": "wor",
     "operate.catalog.LIST_SQL[greenhouses]": "wor",
@@ -79,6 +86,7 @@ PERMITTED = {
     "operate.catalog_rows.NOTE_UNMAPPED_NAMES_SQL": "o",
     "operate.bulk_operations.BEGIN_SQL": "wo",
     "operate.bulk_operations.END_SQL": "wo",
+    "operate.bulk_operations.ABANDONED_SQL": "o",
     # `ingest dead-letters`
     "operate.dead_letters._LIST_SQL": "wo",
     "operate.dead_letters._ONLY_COUNTED": "wo",

@@ -87,7 +87,7 @@ async def iot(server: tuple[str, str]) -> AsyncIterator[Iot]:
     connection = await asyncpg.connect(dsn)
     if kind == "timescale":
         await hold_jobs(connection)
-    await copy_straight(connection, pack([Row(SERIES, NOON_US, 20.0, None, "T")]))
+    await copy_straight(connection, [pack([Row(SERIES, NOON_US, 20.0, None, "T")])])
     if kind == "timescale":
         await connection.execute("select compress_chunk(c) from show_chunks('iot.sensor_readings') as c")
     yield connection
@@ -150,7 +150,7 @@ async def test_the_worker_does_its_work(iot: Iot) -> None:
     conflicting = Row(SERIES, NOON_US, 21.0, b'{"b": 1}', "T")
     claim = await journal.claim(iot, "w", uuid4(), epoch=None)
     async with iot.transaction():
-        await copy_straight(iot, pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")]))
+        await copy_straight(iot, [pack([Row(SERIES, NOON_US + 1_000_000, 20.5, None, "T")])])
         letter = DeadLetter(NOON_US, "a/b", b"{}", TENANT, (Rejection("T", "bad_value", "x"),))
         await deadletters.store(iot, "w", [letter], max_payload_bytes=1000)
         await overflow.add(iot, "w", Budget(0).divide([letter]))

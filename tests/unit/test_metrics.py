@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.model import REASONS
-from ingest.observe.metrics import CATALOGUE, Metrics
+from ingest.observe.metrics import CATALOGUE, Metrics, Several
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -110,6 +112,13 @@ def test_the_document_is_the_catalogue() -> None:
     ]
     expected[-1][3] = "`version`, `python`"
     assert rows == expected
+
+
+@pytest.mark.parametrize("several", get_args(Several))
+def test_the_document_says_how_gauges_of_several_workers_are_one(several: str) -> None:
+    (row,) = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{several}`")]
+    listed = row.split("|")[2]
+    assert re.findall(r"`(\w+)`", listed) == [each.name for each in CATALOGUE if each.several == several]
 
 
 def label_cell(label: str | None, values: tuple[str, ...]) -> str:
