@@ -1,4 +1,4 @@
-"""Puts the figures of bench/results/latest.json into docs/speed.md and docs/scaling.md, and draws a picture.
+"""Puts the figures of bench/results/latest.json into three pages of docs/, and draws a picture.
 
     python -m bench.document
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench import record
+from bench.direct import ROWS as DIRECT
 from bench.figures import LIMITS, WORKER
 from bench.plot import draw
 from bench.targets import judge
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
-PAGES: Final = (DOCS / "speed.md", DOCS / "scaling.md")
+PAGES: Final = (DOCS / "speed.md", DOCS / "scaling.md", DOCS / "backfill.md")
 PICTURE: Final = DOCS / "speed.svg"
 _PART: Final = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
 _FIGURE: Final = re.compile(r"(<!-- = (\w+) -->).*?(<!-- = -->)")
@@ -111,6 +112,19 @@ def _stages(kept: dict[str, Any]) -> Iterator[str]:
         yield f"| {step} | {spent} |"
 
 
+def _direct(kept: dict[str, Any]) -> Iterator[str]:
+    direct = kept["direct"]
+    yield (
+        f"{direct['messages']:,} messages of one reading each, {direct['bytes_a_message']:.0f} bytes a message "
+        f"in the file; {direct['machine']}, shared with the database; {direct['target']}."
+    )
+    yield ""
+    yield "| | messages/s | of plain COPY |"
+    yield "|---|---:|---:|"
+    for name, says in DIRECT.items():
+        yield f"| {says} | {direct[name]:,} | {direct[name] / direct['copy_1']:.2f} |"
+
+
 _PARTS: Final = {
     "run": _run,
     "targets": _targets,
@@ -118,6 +132,7 @@ _PARTS: Final = {
     "contenders": _contenders,
     "latency": _latency,
     "stages": _stages,
+    "direct": _direct,
     **TABLES,
 }
 

@@ -169,8 +169,9 @@ def replay(
 ) -> None:
     """Publish recordings again. Exit 1 when something was damaged, refused or, with --verify, is missing."""
     if any(str(file).startswith(("postgres:/", "postgresql:/")) for file in files):
+        option = "--direct" if direct else "--verify"
         raise typer.BadParameter(
-            f"{'--direct' if direct else '--verify'} takes no DSN, which everybody could read in the list of processes: "
+            f"{option} takes no DSN, which everybody could read in the list of processes: "
             "set INGEST_TIMESERIES_DSN, or INGEST_TIMESERIES_DSN_FILE"
         )
     if direct:

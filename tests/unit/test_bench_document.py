@@ -1,4 +1,4 @@
-"""docs/speed.md, its picture and docs/scaling.md say what bench/results/latest.json says."""
+"""docs/speed.md, its picture, docs/scaling.md and docs/backfill.md say what bench/results/latest.json says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 KEPT = json.loads(record.LATEST.read_text())
 
 
-@pytest.mark.parametrize(("page", "parts", "said"), [(PAGES[0], 6, set()), (PAGES[1], 3, set(figures(KEPT)))])
+@pytest.mark.parametrize(
+    ("page", "parts", "said"),
+    [(PAGES[0], 6, set()), (PAGES[1], 3, set(figures(KEPT))), (PAGES[2], 1, set())],
+)
 def test_a_page_is_as_python_m_bench_document_leaves_it(page: Path, parts: int, said: set[str]) -> None:
     text = page.read_text()
     assert text == written(text, KEPT), "run `python -m bench.document`"
@@ -44,6 +47,7 @@ def test_the_picture_is_drawn_from_the_figures() -> None:
 
 
 def test_what_is_kept_has_every_figure_of_every_workload() -> None:
+    assert KEPT["direct"]["exact"]
     for name, workload in KEPT["workloads"].items():
         assert workload["exact"], name
         assert {"rows_per_s", "ratio_to_limit", "cpu_us_per_message", "rss_mb", "inexact"} <= workload.keys()
