@@ -89,6 +89,11 @@ class Survey:
         """Count the issues of the window, those that wait to be written included."""
         return len(self._book)
 
+    @property
+    def tracks(self) -> Iterable[Track]:
+        """Every series that is followed."""
+        return self._tracks.values()
+
     def know(self, directory: Directory) -> None:
         """Take a newer catalog."""
         self._directory = directory
@@ -196,6 +201,7 @@ class Survey:
         if is_first:
             track.first_us = time_us
         if self._limits.flagged and not series.minimum <= value <= series.maximum:
+            track.refused_us = time_us
             self._note_flagged(row)
             return
         for spike in track.value(time_us, value, is_adjacent=not is_first and not is_gap):
@@ -240,7 +246,7 @@ class Survey:
             return
         track.rows += 1
         track.seen_us = heard_us
-        track.last_us = max(track.last_us, row.time_us)
+        track.last_us = track.refused_us = max(track.last_us, row.time_us)
         if track.silent:
             self._end_gap(track, row.time_us)
 

@@ -1,0 +1,104 @@
+"""The page as a person sees it: a real worker, broker and messages, in Chromium at a phone's size."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+from tests.acceptance.conftest import Greenhouse
+from tests.acceptance.workers import until
+from tests.browser import Browser
+from tests.gateways import Message, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.workers import WorkerProcess
+    from tests.servers import Mosquitto
+
+PAGE_ON = {"observe": {"http_page": True}}
+PHONE = (360, 740)
+EVIL = "<img src=x onerror=alert(1)>"
+TOO_WIDE = """
+    [document.documentElement, ...document.body.querySelectorAll("*:not(.hidden-text)")]
+        .filter((each) => each.scrollWidth > innerWidth || each.getBoundingClientRect().right > innerWidth)
+        .map((each) => each.outerHTML.slice(0, 100))
+"""
+NAMELESS = """
+    [...document.querySelectorAll("[role=img], section, table, figure, a")]
+        .filter((each) => !(each.ariaLabel || each.innerText || each.getAttribute("aria-labelledby")))
+        .map((each) => each.outerHTML.slice(0, 100))
+"""
+
+
+async def address_of(worker: WorkerProcess) -> str:
+    await worker.ready()
+    return f"http://127.0.0.1:{worker.events('http_listening')[0]['port']}/"
+
+
+async def publish_until(
+    enough: asyncio.Event, greenhouse: Greenhouse, broker: Mosquitto, numbers: Iterator[int]
+) -> None:
+    """Publish what a greenhouse does, four times a second: two thermometers, and one that is disconnected."""
+    topic = f"greenhouse/{greenhouse.greenhouse_id}/sensors/temperature"
+    for number in numbers:
+        if enough.is_set():
+            return
+        values = {"T1": 20 + number % 3, "T2": 22 + number % 3, "LOOSE": 6484.1}
+        payloads = [{"sensor_id": sensor, "value": value} for sensor, value in values.items()]
+        await publish(broker.port, [Message(topic, json.dumps(each).encode()) for each in payloads])
+        await asyncio.sleep(0.25)
+
+
+async def test_a_phone_shows_what_a_worker_does_and_that_it_is_gone(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = Greenhouse(plain_dsn)
+    greenhouse.code = EVIL
+    await greenhouse.register()
+    worker = worker_of(greenhouse, plain_dsn, broker.url, settings=PAGE_ON)
+    address = await address_of(worker)
+    enough, numbers = asyncio.Event(), itertools.count()
+    publishing = asyncio.create_task(publish_until(enough, greenhouse, broker, numbers))
+    async with Browser() as browser:
+        await browser.size(*PHONE, phone=True)
+        await browser.prefer(prefers_color_scheme="dark")
+        await browser.open(address)
+
+        async def shows(selector: str, text: str) -> bool:
+            return text in await browser.text(selector)
+
+        await until(lambda: shows("#rejections-note", "out_of_range"), "a rejection shows")
+        await until(lambda: shows("#greenhouses", "TEMPERATURE"), "a temperature shows")
+        assert await browser.text("#status") == "ready"
+        for figure in ("rate", "batches", "rejections"):
+            shown = await browser.text(f"#{figure}")
+            assert float(shown.split()[0]) > 0, f"{figure}: {shown}"
+        assert "in flight" in await browser.text("#lag-note")
+        lines = await browser.evaluate("[...document.querySelectorAll('figure .line')].map((e) => e.getAttribute('d'))")
+        assert len(lines) == 4
+        assert all(line.startswith("M") for line in lines)
+        assert await browser.text("h3") == f"{EVIL} {greenhouse.prefix}"
+        assert await browser.evaluate("document.querySelectorAll('img').length") == 0
+        temperature = await browser.text("#greenhouses tbody tr")
+        assert "21 °C" in temperature or "22 °C" in temperature or "23 °C" in temperature
+        assert "2 sensors" in temperature
+        assert await browser.evaluate(TOO_WIDE) == []
+        assert await browser.evaluate(NAMELESS) == []
+        ground = await browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        await browser.prefer(prefers_color_scheme="light")
+        assert await browser.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+        assert await browser.evaluate("document.cookie") == ""
+        assert browser.complaints == []
+
+        enough.set()
+        await publishing
+        await worker.stop()
+        await until(lambda: shows("#gone", "The worker does not answer."), "it says that nobody answers")
+        assert " ago, at " in await browser.text("#gone-since")
+        assert await browser.text("#status") == "no answer"
+        assert await browser.evaluate(TOO_WIDE) == []
+    worker.never_traced_back()
