@@ -62,7 +62,7 @@ def split_credentials(url: str) -> tuple[str, str | None, str | None]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether *host* is localhost or a loopback address, IPv6 in brackets or not; no name is looked up."""
+    """Tell whether *host* is localhost or a loopback address, in brackets or not; no name is looked up."""
     bare = host.strip("[]").partition("%")[0].lower()
     if bare == "localhost":
         return True

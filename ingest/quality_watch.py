@@ -20,7 +20,7 @@ import structlog
 
 from ingest.errors import DatabaseFault, Poison, Unavailable
 from ingest.model import RejectedRow
-from ingest.quality import Conditions, Directory, Limits, Rejected, Survey, last_conditions
+from ingest.quality import Conditions, Directory, Limits, Place, Rejected, Survey
 from ingest.resolve import is_known
 from ingest.resolve.units import ANY_UNIT_TYPES
 from ingest.write.late import LATE_AFTER_US
@@ -29,10 +29,9 @@ from ingest.write.quality_log import QualityLog
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ingest.model import Series
     from ingest.observe.logs import Repeats
     from ingest.observe.metrics import Metrics
-    from ingest.quality import Issue, Names
+    from ingest.quality import Issue
     from ingest.resolve import Catalog
     from ingest.settings import Settings
     from ingest.write import Batch, Outcome
@@ -97,7 +96,7 @@ class QualityWatch:
             return None
         started_s = time.monotonic()
         if started_s >= self._conditions_until_s:
-            self._conditions = last_conditions(self._survey.tracks, _now_us(), self._names_of)
+            self._conditions = self._survey.conditions(_now_us(), self._place_of)
             ended_s = time.monotonic()
             self._conditions_until_s = ended_s + _CONDITIONS_SHARE * (ended_s - started_s)
         return self._conditions
@@ -181,15 +180,11 @@ class QualityWatch:
             found.append(Rejected(known, topic, received_us, row.series.tenant_id, row.series.greenhouse_id))
         return found
 
-    def _names_of(self, series: Series) -> Names | None:
+    def _place_of(self, greenhouse_id: UUID) -> Place | None:
         catalog = self._catalog
-        if catalog is None or (house := catalog.greenhouses.get(series.greenhouse_id)) is None:
+        if catalog is None or (house := catalog.greenhouses.get(greenhouse_id)) is None:
             return None
-        sensor_type = catalog.sensor_types.get(series.sensor_type_id)
-        unit = catalog.units.get(series.unit_id)
-        if sensor_type is None or unit is None:
-            return None
-        return catalog.tenants[house.tenant_id].name, house.code, sensor_type.name, unit.symbol
+        return Place(catalog.tenants[house.tenant_id].name, house.code)
 
     def _is_cured(self, missing: Sequence[str]) -> bool:
         """Tell whether the catalog has every name of *missing* by now."""

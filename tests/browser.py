@@ -1,7 +1,7 @@
 """Chromium without a window, for the tests of the page: opens it, reads its DOM, hears what it complains of.
 
-Spoken to in the DevTools protocol over two pipes (--remote-debugging-pipe: JSON texts, each ended by a NUL), so
-that no driver and no port is needed. Owns the process and its profile; sees only what a browser shows.
+Spoken to in the DevTools protocol over two pipes (--remote-debugging-pipe: JSON texts, each ended by a NUL),
+so that no driver and no port is needed. Owns the process and its profile; sees only what a browser shows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Browser:
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # its sandbox does not work for root
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), program, *options, "about:blank",
+            sys.executable, "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), program, *options,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -140,12 +140,14 @@ class Browser:
 
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 (whatever the page says)
         """Give what *expression* is in the page."""
-        said = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        said = await self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
     async def text(self, selector: str) -> str:
-        """Give the text of the first element that *selector* finds; "" where there is none, or it is hidden."""
+        """Give the text of the first element that *selector* finds; "" where there is none to see."""
         found = await self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
         return str(found)
 

@@ -190,11 +190,7 @@ class HttpServer:
                     ready = health.live and not health.reasons
                     return _report(ok=ready, report={"ready": ready, "reasons": health.reasons})
                 case "/" | "/page.json" if self._own_page is not None:
-                    if not _is_local(_said(fields, "host")):
-                        return _plain(HTTPStatus.MISDIRECTED_REQUEST)
-                    if path == "/":
-                        return _Answer(HTTPStatus.OK, _HTML, self._own_page.html, self._own_page.headers)
-                    return _report(ok=True, report=self._own_page.state())
+                    return _of_page(self._own_page, path, _said(fields, "host"))
                 case _:
                     return _plain(HTTPStatus.NOT_FOUND)
         except Exception:  # noqa: BLE001 (a page that fails must say 500, and must not end the worker)
@@ -219,6 +215,14 @@ async def serve(
     await server.start()
     structlog.get_logger().info("http_listening", host=observe.http_host, port=server.port)
     return server
+
+
+def _of_page(page: Page, path: str, hosts: Sequence[str]) -> _Answer:
+    if not _is_local(hosts):
+        return _plain(HTTPStatus.MISDIRECTED_REQUEST)
+    if path == "/":
+        return _Answer(HTTPStatus.OK, _HTML, page.html, page.headers)
+    return _report(ok=True, report=page.state())
 
 
 def _said(fields: Sequence[str], name: str) -> list[str]:

@@ -9,7 +9,7 @@ Pure: no clock, no logger, no await; `now` is an argument. `ingest.quality_watch
 `ingest.write.quality_log` stores what it finds.
 """
 
-from ingest.quality.conditions import Conditions, Names, last_conditions, merged_conditions
+from ingest.quality.conditions import Condition, Conditions, Place, merged_conditions
 from ingest.quality.findings import Directory, Rejected
 from ingest.quality.issues import KINDS, Issue, Kind, OpenGap, Subject
 from ingest.quality.survey import Survey
@@ -17,16 +17,16 @@ from ingest.quality.track import Limits
 
 __all__ = [
     "KINDS",
+    "Condition",
     "Conditions",
     "Directory",
     "Issue",
     "Kind",
     "Limits",
-    "Names",
     "OpenGap",
+    "Place",
     "Rejected",
     "Subject",
     "Survey",
-    "last_conditions",
     "merged_conditions",
 ]

@@ -6,22 +6,20 @@ Read off the tracks that the survey keeps anyway, when somebody asks: costs a ba
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from uuid import UUID
 
-    from ingest.model import Series
+    from ingest.quality.findings import Directory
     from ingest.quality.track import Track
 
 MAX_SHOWN: Final = 200
 """Pairs of greenhouse and sensor type that are named, in the order of their names; the others are counted."""
 RECENT_US: Final = 900_000_000
 """A reading older than this is no condition of now: three times what slow gateways take between two."""
-
-Names: TypeAlias = tuple[str, str, str, str]
-"""Tenant, greenhouse code, sensor type, unit; in one installation no two pairs have the same."""
 
 
 class Condition(NamedTuple):
@@ -55,47 +53,47 @@ class Conditions(NamedTuple):
         return cls([Condition(*each) for each in shown], of)
 
 
-@dataclass(slots=True)
-class _Pair:
-    series: Series
-    total: float = 0.0
-    least: float = float("inf")
-    greatest: float = float("-inf")
-    sensors: int = 0
-    time_us: int = 0
+class Place(NamedTuple):
+    """A greenhouse by its names."""
+
+    tenant: str
+    greenhouse: str
 
 
 def last_conditions(
-    tracks: Iterable[Track], now_us: int, named: Callable[[Series], Names | None]
+    tracks: Iterable[Track], now_us: int, directory: Directory, placed: Callable[[UUID], Place | None]
 ) -> Conditions:
-    """Give what *tracks* were like in the last minutes; *named* says None of what the catalog has no more.
+    """Give what *tracks* were like in the last minutes; *placed* says None of greenhouses that are no more.
 
     A sensor whose newest reading was refused, or out of range, is left out: its last value is not of now.
     """
     since_us = now_us - RECENT_US
-    pairs: dict[tuple[int, int, int], _Pair] = {}
+    pairs: dict[tuple[int, int, int], list[Track]] = {}
     for track in tracks:
-        value, time_us = track.last_value, track.last_us
-        if time_us < since_us or time_us <= track.refused_us or value != value:  # noqa: PLR0124 (not a number)
+        if track.last_us < since_us or track.last_us <= track.refused_us or math.isnan(track.last_value):
             continue
         series = track.series
         key = (series.greenhouse_id.int, series.sensor_type_id, series.unit_id)  # numbers hash faster
-        pair = pairs.get(key)
-        if pair is None:
-            pair = pairs[key] = _Pair(series)
-        pair.total += value
-        pair.least = min(pair.least, value)
-        pair.greatest = max(pair.greatest, value)
-        pair.sensors += 1
-        pair.time_us = max(pair.time_us, time_us)
-    found = [(names, pair) for pair in pairs.values() if (names := named(pair.series)) is not None]
-    first = heapq.nsmallest(MAX_SHOWN, found, key=lambda each: each[0])
-    return Conditions([_condition(names, pair) for names, pair in first], len(found))
+        members = pairs.get(key)
+        if members is None:
+            pairs[key] = [track]
+        else:
+            members.append(track)
+    houses = {key[0]: members[0].series.greenhouse_id for key, members in pairs.items()}
+    places = {house: place for house, each in houses.items() if (place := placed(each)) is not None}
+    first = set(heapq.nsmallest(MAX_SHOWN, places, key=places.__getitem__))  # each has a pair at least
+    names = (
+        (*places[key[0]], directory.sensor_types[key[1]], directory.units[key[2]], key)
+        for key in pairs
+        if key[0] in first
+    )
+    shown = [_condition(each, pairs[each[-1]]) for each in heapq.nsmallest(MAX_SHOWN, names)]
+    return Conditions(shown, sum(key[0] in places for key in pairs))
 
 
 def merged_conditions(told: Sequence[Conditions]) -> Conditions:
-    """Make one of what several workers of a group say: each hears a part of every series, the newest counts."""
-    newest: dict[Names, Condition] = {}
+    """Make one of what several workers say: each hears a part of every series, and the newest counts."""
+    newest: dict[tuple[str, str, str, str], Condition] = {}
     for conditions in told:
         for each in conditions.shown:
             names = each[:4]
@@ -105,6 +103,13 @@ def merged_conditions(told: Sequence[Conditions]) -> Conditions:
     return Conditions(first, max((len(newest), *(each.of for each in told))))
 
 
-def _condition(names: Names, pair: _Pair) -> Condition:
-    mean = pair.total / pair.sensors
-    return Condition(*names, mean, pair.least, pair.greatest, pair.sensors, pair.time_us)
+def _condition(named: tuple[str, str, str, str, object], members: Sequence[Track]) -> Condition:
+    values = [track.last_value for track in members]
+    return Condition(
+        *named[:4],
+        value=math.fsum(values) / len(values),
+        least=min(values),
+        greatest=max(values),
+        sensors=len(values),
+        time_us=max(track.last_us for track in members),
+    )

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.model import RejectedRow
 from ingest.quality import findings
+from ingest.quality.conditions import last_conditions
 from ingest.quality.findings import EMPTY, Directory, Rejected, subject_of_series
 from ingest.quality.issues import Issue, IssueBook, OpenGap, Subject, iso, worse
 from ingest.quality.track import LOOK_EVERY_US, NEVER, Limits, Track
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from ingest.model import Row, Series
+    from ingest.quality.conditions import Conditions, Place
     from ingest.quality.findings import GapState
     from ingest.quality.track import Spike
 
@@ -89,10 +91,9 @@ class Survey:
         """Count the issues of the window, those that wait to be written included."""
         return len(self._book)
 
-    @property
-    def tracks(self) -> Iterable[Track]:
-        """Every series that is followed."""
-        return self._tracks.values()
+    def conditions(self, now_us: int, placed: Callable[[UUID], Place | None]) -> Conditions:
+        """Give what each greenhouse's sensors said last; 50 000 series take 15 to 85 ms (bench.survey)."""
+        return last_conditions(self._tracks.values(), now_us, self._directory, placed)
 
     def know(self, directory: Directory) -> None:
         """Take a newer catalog."""

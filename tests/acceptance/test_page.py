@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.workers import until
@@ -26,6 +26,17 @@ TOO_WIDE = """
     [document.documentElement, ...document.body.querySelectorAll("*:not(.hidden-text)")]
         .filter((each) => each.scrollWidth > innerWidth || each.getBoundingClientRect().right > innerWidth)
         .map((each) => each.outerHTML.slice(0, 100))
+"""
+LINES = "[...document.querySelectorAll('figure .line')].map((each) => each.getAttribute('d'))"
+INJECTED = """
+    (() => {
+        const script = document.createElement("script");
+        try { script.text = "window.injected = true"; document.body.append(script); } catch { }
+        const button = document.createElement("button");
+        try { button.setAttribute("onclick", "window.injected = true"); button.click(); } catch { }
+        try { document.body.innerHTML = "<p>"; return "parsed"; } catch { }
+        return window.injected ? "run" : "refused";
+    })()
 """
 NAMELESS = """
     [...document.querySelectorAll("[role=img], section, table, figure, a")]
@@ -78,27 +89,60 @@ async def test_a_phone_shows_what_a_worker_does_and_that_it_is_gone(
             shown = await browser.text(f"#{figure}")
             assert float(shown.split()[0]) > 0, f"{figure}: {shown}"
         assert "in flight" in await browser.text("#lag-note")
-        lines = await browser.evaluate("[...document.querySelectorAll('figure .line')].map((e) => e.getAttribute('d'))")
+        lines = await browser.evaluate(LINES)
         assert len(lines) == 4
         assert all(line.startswith("M") for line in lines)
         assert await browser.text("h3") == f"{EVIL} {greenhouse.prefix}"
         assert await browser.evaluate("document.querySelectorAll('img').length") == 0
         temperature = await browser.text("#greenhouses tbody tr")
-        assert "21 °C" in temperature or "22 °C" in temperature or "23 °C" in temperature
+        assert any(f"{mean} °C" in temperature for mean in (21, 22, 23)), temperature
         assert "2 sensors" in temperature
         assert await browser.evaluate(TOO_WIDE) == []
         assert await browser.evaluate(NAMELESS) == []
         ground = await browser.evaluate("getComputedStyle(document.body).backgroundColor")
         await browser.prefer(prefers_color_scheme="light")
         assert await browser.evaluate("getComputedStyle(document.body).backgroundColor") != ground
-        assert await browser.evaluate("document.cookie") == ""
+        assert (await browser.call("Network.getCookies"))["cookies"] == []
         assert browser.complaints == []
+        assert await browser.evaluate(INJECTED) == "refused"
+        assert browser.complaints, "and it complains of that"
 
         enough.set()
         await publishing
+        broker.stop()
+        await until(lambda: shows("#reasons", "broker: "), "it says why the worker is not ready")
+        assert await browser.text("#status") == "not ready"
         await worker.stop()
         await until(lambda: shows("#gone", "The worker does not answer."), "it says that nobody answers")
         assert " ago, at " in await browser.text("#gone-since")
         assert await browser.text("#status") == "no answer"
         assert await browser.evaluate(TOO_WIDE) == []
     worker.never_traced_back()
+
+
+async def test_a_supervisor_shows_the_conditions_that_its_workers_heard(
+    plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
+) -> None:
+    greenhouse = Greenhouse(plain_dsn)
+    await greenhouse.register()
+    supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings={**PAGE_ON, "workers": {"count": 2}})
+    await supervisor.ready()
+    topic = f"greenhouse/{greenhouse.greenhouse_id}/sensors/humidity"
+    payloads = [{"sensor_id": f"H{number}", "value": 50 + number} for number in range(10)]
+    await publish(broker.port, [Message(topic, json.dumps(each).encode()) for each in payloads])
+    states: list[dict[str, Any]] = []
+
+    async def has_all() -> bool:
+        status, body = await supervisor.get("/page.json")
+        assert status == 200
+        state = json.loads(body)
+        states.append(state)
+        return (state["numbers"]["ingest_readings_total"]["written"], state["conditions"]["of"]) == (10, 1)
+
+    await supervisor.until(has_all, "readings and conditions are on the page")
+    assert states[-1]["numbers"]["ingest_workers"] == 2
+    (shown,) = states[-1]["conditions"]["shown"]
+    assert (shown["greenhouse"], shown["sensor_type"], shown["unit"]) == (greenhouse.code, "HUMIDITY", "%")
+    assert 50 <= shown["least"] <= shown["value"] <= shown["greatest"] < 60
+    await supervisor.stop()
+    supervisor.never_traced_back()
