@@ -13,9 +13,11 @@ import base64
 import json
 import math
 import random
+import struct
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,14 +37,27 @@ TARGET: Final = Path(__file__).with_name("page.png")
 MOST_BYTES: Final = 150_000
 FILTERS: Final = ["greenhouse/+/sensors/+", "greenhouse/+/readings", "GREENHOUSE/#"]
 GREENHOUSES: Final = ("SARA/01", "SARA/02", "SARA/03", "HORTAMED/A1", "HORTAMED/A2")
-DESK: Final = (760, 840)
+DESK: Final = (700, 840)
 PHONE: Final = (360, 840)
 GAP: Final = 16
 TICK_S: Final = 0.5
+GROUND: Final = "#8a938b"
 _SIDE_BY_SIDE: Final = """
-<body style="margin:0;display:flex;gap:{gap}px;background:#8a938b">
-<img src="data:image/png;base64,{desk}"><img src="data:image/png;base64,{phone}">
-"""
+(async (images, gap, ground) => {
+    const bitmaps = await Promise.all(images.map(async (image) =>
+        createImageBitmap(await (await fetch(`data:image/png;base64,${image}`)).blob())));
+    const width = bitmaps.reduce((sum, each) => sum + each.width, gap * (bitmaps.length - 1));
+    const canvas = new OffscreenCanvas(width, Math.max(...bitmaps.map((each) => each.height)));
+    const context = canvas.getContext("2d");
+    context.fillStyle = ground;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    bitmaps.reduce((left, each) => { context.drawImage(each, left, 0); return left + each.width + gap; }, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+    let text = "";
+    for (let at = 0; at < pixels.length; at += 4) text += String.fromCharCode(...pixels.slice(at, at + 3));
+    return [canvas.width, btoa(text)];
+})"""
+"""Gives the width and the RGB bytes of several images beside each other."""
 
 
 def climate(place: int, at_s: float, noise: random.Random) -> dict[str, float]:
@@ -86,17 +101,19 @@ async def watched(browser: Browser, address: str, *, phone: bool) -> None:
     await browser.open(address)
 
 
-async def side_by_side(desk: bytes, phone: bytes) -> bytes:
-    """Make one image of both."""
-    text = _SIDE_BY_SIDE.format(
-        gap=GAP, desk=base64.b64encode(desk).decode(), phone=base64.b64encode(phone).decode()
-    )
+async def side_by_side(*images: bytes) -> bytes:
+    """Make one PNG of several, a fifth smaller than Chromium's: flat colours need no filter."""
+    given = json.dumps([base64.b64encode(each).decode() for each in images])
     async with Browser() as browser:
-        await browser.size(DESK[0] + GAP + PHONE[0], max(DESK[1], PHONE[1]))
-        frame = (await browser.call("Page.getFrameTree"))["frameTree"]["frame"]["id"]
-        await browser.call("Page.setDocumentContent", frameId=frame, html=text)
-        await browser.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
-        return await browser.image()
+        width, text = await browser.evaluate(f"{_SIDE_BY_SIDE}({given}, {GAP}, {json.dumps(GROUND)})")
+    pixels, stride = base64.b64decode(text), 3 * width
+    lines = [b"\0" + pixels[at : at + stride] for at in range(0, len(pixels), stride)]
+    header = struct.pack(">IIBBBBB", width, len(lines), 8, 2, 0, 0, 0)  # 8 bits, RGB
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
 
 
 async def main(seconds: float) -> None:

@@ -1,9 +1,9 @@
 """The page for people, at / of the HTTP port when `observe.http_page` is on: page.html and what it polls.
 
 The page is one file, script and style in it, allowed by their hashes and nothing else: no other source, no
-inline handler, no form, no frame, and, where the browser knows Trusted Types, no text parsed as HTML. Names in
-it are of the catalog, and not believed either. Its state is counters and the last conditions; rates are the
-page's to reckon, so that nothing is kept here for those who look.
+inline handler, no form, no frame, and, where the browser knows Trusted Types, no text parsed as HTML. Names
+in it are of the catalog, and not believed either. Its state is counters and the last conditions; rates are
+the page's to reckon, so that nothing is kept here for those who look.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ async def test_a_phone_shows_what_a_worker_does_and_that_it_is_gone(
         assert await browser.text("h3") == f"{EVIL} {greenhouse.prefix}"
         assert await browser.evaluate("document.querySelectorAll('img').length") == 0
         temperature = await browser.text("#greenhouses tbody tr")
-        assert any(f"{mean} °C" in temperature for mean in (21, 22, 23)), temperature
+        assert any(f"{mean}\u00a0°C" in temperature for mean in (21, 22, 23)), temperature
         assert "2 sensors" in temperature
         assert await browser.evaluate(TOO_WIDE) == []
         assert await browser.evaluate(NAMELESS) == []
