@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -46,6 +47,7 @@ class Browser:
         self.complaints: list[str] = []
         """Errors, warnings, violations of the page's policy and uncaught exceptions, in order."""
         self._profile = tempfile.mkdtemp(prefix="greenhouse-chromium-")
+        self._log = Path(self._profile) / "stderr"
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._reader = asyncio.StreamReader(limit=MOST_BYTES)
@@ -55,39 +57,16 @@ class Browser:
         self._session = ""
 
     async def __aenter__(self) -> Self:
-        program = next((found for each in PROGRAMS if (found := shutil.which(each))), None)
-        if program is None:
-            pytest.fail(
-                "Chromium is not installed: apt-get install --no-install-recommends chromium-headless-shell",
-                pytrace=False,
-            )
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
-        loop = asyncio.get_running_loop()
-        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(ours_out, "wb"))
-        await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(self._reader), os.fdopen(ours_in, "rb")
-        )
-        options = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={self._profile}"]
-        options += ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
-        if os.geteuid() == 0:
-            options.append("--no-sandbox")  # its sandbox does not work for root
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), program, *options,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs_in, theirs_out),
-            env={"PATH": "/usr/bin:/bin", "HOME": self._profile},
-        )  # fmt: skip
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self._hearing = asyncio.create_task(self._hear())
-        target = await self.call("Target.createTarget", url="about:blank")
-        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Audits"):
-            await self.call(f"{domain}.enable")
+        try:
+            await self._start()
+            target = await self.call("Target.createTarget", url="about:blank")
+            attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+            self._session = attached["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Audits"):
+                await self.call(f"{domain}.enable")
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,9 +85,42 @@ class Browser:
             self._writer.close()
         shutil.rmtree(self._profile, ignore_errors=True)  # its helpers may still be writing there
 
+    async def _start(self) -> None:
+        program = next((found for each in PROGRAMS if (found := shutil.which(each))), None)
+        if program is None:
+            pytest.fail(
+                "Chromium is not installed: apt-get install --no-install-recommends chromium-headless-shell",
+                pytrace=False,
+            )
+        theirs_in, ours_out = os.pipe()
+        ours_in, theirs_out = os.pipe()
+        loop = asyncio.get_running_loop()
+        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(ours_out, "wb"))
+        await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._reader), os.fdopen(ours_in, "rb")
+        )
+        options = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={self._profile}"]
+        options += ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+        if os.geteuid() == 0:
+            options.append("--no-sandbox")  # its sandbox does not work for root
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), program, *options,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(theirs_in, theirs_out),
+                env={"PATH": "/usr/bin:/bin", "HOME": self._profile},
+            )  # fmt: skip
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._hearing = asyncio.create_task(self._hear())
+
     async def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """Send one command; give its result. Raises ConnectionError when Chromium is gone."""
         assert self._writer is not None
+        if self._hearing is None or self._hearing.done():
+            raise ConnectionError("Chromium does not run")
         number = next(self._numbers)
         message: dict[str, object] = {"id": number, "method": method, "params": parameters}
         if self._session:
@@ -169,7 +181,8 @@ class Browser:
                     self.complaints += _complaint(said["method"], said["params"])
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(ConnectionError("Chromium has ended"))
+                said = self._log.read_text(errors="replace")[-2000:]
+                answer.set_exception(ConnectionError(f"Chromium has ended:\n{said}"))
 
 
 def _complaint(method: str, said: Mapping[str, Any]) -> list[str]:
