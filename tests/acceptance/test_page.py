@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import until
 from tests.browser import Browser
 from tests.gateways import Message, publish
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
