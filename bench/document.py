@@ -115,8 +115,8 @@ def _stages(kept: dict[str, Any]) -> Iterator[str]:
 def _direct(kept: dict[str, Any]) -> Iterator[str]:
     direct = kept["direct"]
     yield (
-        f"{direct['messages']:,} messages of one reading each, {direct['bytes_a_message']:.0f} bytes a message "
-        f"in the file; {direct['machine']}, shared with the database; {direct['target']}."
+        f"{direct['messages']:,} messages of one reading each, {direct['bytes_a_message']:.0f} bytes "
+        f"of the file a message; {direct['machine']}, shared with the database; {direct['target']}."
     )
     yield ""
     yield "| | messages/s | of plain COPY |"

@@ -67,7 +67,11 @@ class Intake:
         """
         step_us = self._step_us
         first_us = max(self._last_us + step_us, now_us + (self._slot_us - now_us) % step_us)
-        receipts_us = range(first_us, first_us + len(deliveries) * step_us, step_us)
+        self.take_in_at(deliveries, range(first_us, first_us + len(deliveries) * step_us, step_us))
+        self._last_us = first_us + (len(deliveries) - 1) * step_us
+
+    def take_in_at(self, deliveries: Sequence[Delivery], receipts_us: Sequence[int]) -> None:
+        """Add *deliveries* that came at *receipts_us*, as `take_in` does: those of a recording."""
         at = 0
         while at < len(deliveries):
             at = self._take_plain(deliveries, receipts_us, at)
@@ -78,7 +82,6 @@ class Intake:
             if self._is_full(self._filling):
                 self._full.append(self._filling)
                 self._filling = Batch()
-        self._last_us = first_us + (len(deliveries) - 1) * step_us
         self.messages += len(deliveries)
 
     def share_clock(self, slot: int, of: int) -> None:
@@ -181,7 +184,7 @@ class Intake:
     def _is_full(self, batch: Batch) -> bool:
         return batch.readings >= self._max_batch_rows
 
-    def _take_plain(self, deliveries: Sequence[Delivery], receipts_us: range, start: int) -> int:
+    def _take_plain(self, deliveries: Sequence[Delivery], receipts_us: Sequence[int], start: int) -> int:
         """Add those from *start* on that are plain to the batch being filled; give the first that is not.
 
         Nearly every message is: one reading, of known names. So it is half as costly as by `_take`, which

@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from ingest.decode import IGNORED, Decoder, Routes
+from ingest.decode import Decoder, Routes
 from ingest.errors import DatabaseFault
-from ingest.intake import place_of
+from ingest.intake import Intake
 from ingest.labels import LabelRules
 from ingest.load.recording import messages_of
-from ingest.model import Rejection
+from ingest.model import RETAIN, Delivery
 from ingest.observe.logs import configure
 from ingest.resolve import Resolver
 from ingest.resolve.loader import read_catalog
@@ -33,8 +32,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from ingest.load.recording import Recorded
-    from ingest.model import Reason, Row
+    from ingest.model import Reason, Rejection
     from ingest.settings import Settings
+    from ingest.write import Batch
 
 
 @dataclass(slots=True)
@@ -116,11 +116,13 @@ class Backfill:
 
     def __init__(self, settings: Settings, resolver: Resolver, backfiller: Backfiller) -> None:
         """Take what names are found by and rows written by."""
-        self._decoder = Decoder(Routes(settings.route, settings.decode.ignore), settings.decode)
-        self._resolver = resolver
+        self._intake = Intake(
+            Decoder(Routes(settings.route, settings.decode.ignore), settings.decode),
+            resolver,
+            ignore_retained=settings.decode.ignore_retained,
+            max_batch_rows=settings.write.max_batch_rows,
+        )
         self._backfiller = backfiller
-        self._ignore_retained = settings.decode.ignore_retained
-        self._max_rows = settings.write.max_batch_rows
 
     @classmethod
     async def prepared(
@@ -134,59 +136,46 @@ class Backfill:
         return cls(settings, resolver, backfiller)
 
     async def take(self, lines: bytes) -> Taken:
-        """Commit the rows of all messages in *lines*, some in one transaction. Raises a DatabaseFault.
+        """Commit the rows of all messages in *lines*, batch by batch. Raises a DatabaseFault.
 
         What was committed before a fault stays; taken again, it is met by its key.
         """
         messages, faults = messages_of(lines)
         taken = Taken(Account(len(messages)), [], faults)
-        start = 0
-        while start < len(messages):
-            start = await self._commit(messages, start, taken)
+        intake = self._intake
+        intake.take_in_at(
+            [
+                Delivery(topic, payload, RETAIN if retain else 0, 0)
+                for _, topic, payload, _, retain, *_ in messages
+            ],
+            [message[0] for message in messages],
+        )
+        first = 0
+        while (batch := intake.next_batch()) is not None:
+            await self._commit(batch, messages[first : first + len(batch)], taken)
+            first += len(batch)
         return taken
 
     async def close(self) -> None:
         """Close the connection."""
         await self._backfiller.close()
 
-    async def _commit(self, messages: Sequence[Recorded], start: int, taken: Taken) -> int:
-        """Commit the rows of *messages* from *start* on, a transaction's worth; give where to go on."""
+    async def _commit(self, batch: Batch, messages: Sequence[Recorded], taken: Taken) -> None:
+        """Commit the rows of *batch*, which has *messages*."""
         account = taken.account
-        rows: list[Row] = []
-        starts: list[int] = []
-        lost: dict[int, list[Rejection]] = {}
-        decode, resolve = self._decoder.decode, self._resolver.resolve
-        ignore_retained, max_rows = self._ignore_retained, self._max_rows
-        number = start
-        for number in range(start, len(messages)):
-            received_us, topic, payload, _, retain, _, _ = messages[number]
-            starts.append(len(rows))
-            try:
-                decoded = IGNORED if retain and ignore_retained else decode(topic, payload, received_us)
-                if decoded is IGNORED:
-                    account.ignored += 1
-                    continue
-                resolved = resolve(decoded)
-            except Exception as error:  # noqa: BLE001 - whatever it is: the others go on
-                lost[number] = [Rejection("", "worker_fault", place_of(error))]
-                continue
-            rows += resolved.rows
-            if decoded.nulls:
-                account.null += decoded.nulls
-            if decoded.rejections or resolved.rejections:
-                lost[number] = [*decoded.rejections, *resolved.rejections]
-            if len(rows) >= max_rows:
-                break
-        landed = await self._backfiller.store(rows)
+        landed = await self._backfiller.store(batch.rows)
+        lost = {index: list(rejections) for index, rejections in batch.rejections.items()}
         for row, rejection in landed.refused.items():
-            lost.setdefault(start + bisect_right(starts, row) - 1, []).append(rejection)
-        account.written += landed.written
-        account.duplicate += landed.duplicate
+            lost.setdefault(batch.owner(row), []).append(rejection)
+        counts = batch.counts(written=landed.written, duplicate=landed.duplicate, refused=len(landed.refused))
+        account.ignored += counts.ignored
+        account.decoded += counts.decoded
+        account.written += counts.written
+        account.duplicate += counts.duplicate
+        account.null += counts.null
         account.hours_noted += landed.hours_noted
         for index, rejections in sorted(lost.items()):
             self._lose(messages[index], rejections, taken)
-        account.decoded = account.written + account.duplicate + account.null + account.rejected.total()
-        return number + 1
 
     @staticmethod
     def _lose(message: Recorded, rejections: Sequence[Rejection], taken: Taken) -> None:

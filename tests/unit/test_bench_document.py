@@ -1,4 +1,4 @@
-"""docs/speed.md, its picture, docs/scaling.md and docs/backfill.md say what bench/results/latest.json says."""
+"""Three pages of docs/ and a picture say what bench/results/latest.json says."""
 
 from __future__ import annotations
 
