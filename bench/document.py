@@ -113,10 +113,13 @@ def _stages(kept: dict[str, Any]) -> Iterator[str]:
 
 
 def _direct(kept: dict[str, Any]) -> Iterator[str]:
+    if "direct" not in kept:  # the other figures are of another machine, and newer
+        yield "Not measured where the figures of [speed.md](speed.md) are."
+        return
     direct = kept["direct"]
     yield (
         f"{direct['messages']:,} messages of one reading each, {direct['bytes_a_message']:.0f} bytes "
-        f"of the file a message; {direct['machine']}, shared with the database; {direct['target']}."
+        f"of the file a message; {kept['machine']}, shared with the database; {kept['target']}."
     )
     yield ""
     yield "| | messages/s | of plain COPY |"
