@@ -45,6 +45,7 @@ from ingest.write.copy import copy_straight, pack, parts
 if TYPE_CHECKING:
     from bench.servers import Target
     from ingest.load.direct import DirectReport
+    from ingest.model import Row
 
 HISTORY: Final = Workload(
     "history", "single readings of 1 000 sensors", "reading", 1_000_000, topics=20, sensors_a_topic=50,
@@ -75,7 +76,7 @@ def packed_rows(path: Path) -> list[bytes]:
     for block in read(path):
         if not isinstance(block, Block):
             raise SystemExit(str(block))
-        rows = []
+        rows: list[Row] = []
         for message in block.messages:
             decoded = decoder.decode(message.topic, message.payload, message.received_us)
             rows += resolver.resolve(decoded).rows  # type: ignore[arg-type]  # nothing of it is ignored

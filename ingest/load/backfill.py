@@ -9,10 +9,8 @@ lines at a time.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +18,7 @@ from ingest.decode import Decoder, Routes
 from ingest.errors import DatabaseFault
 from ingest.intake import Intake
 from ingest.labels import LabelRules
+from ingest.load.garbage import seldom_collected
 from ingest.load.recording import messages_of
 from ingest.model import RETAIN, Delivery
 from ingest.observe.logs import configure
@@ -28,7 +27,7 @@ from ingest.resolve.loader import read_catalog
 from ingest.write.backfiller import Backfiller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
     from ingest.load.recording import Recorded
@@ -187,22 +186,6 @@ class Backfill:
             if rejection.reason not in account.examples:
                 place = f" {rejection.field!r}" if rejection.field else ""
                 account.examples[rejection.reason] = f"{message.topic}{place}: {rejection.detail}"
-
-
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Have the garbage collector look seldom, and never at what is there by now: the catalog.
-
-    A piece leaves 100 000 objects, none of them in a circle; to look for circles took a quarter of the time.
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(1_000_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def serve(settings: Settings, line: Connection) -> None:

@@ -16,8 +16,9 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ingest.errors import CheckFailed, DatabaseFault, IngestError
-from ingest.load.backfill import Account, Backfill, Taken, seldom_collected, serve
+from ingest.load.backfill import Account, Backfill, Taken, serve
 from ingest.load.direct_point import DirectPoint
+from ingest.load.garbage import seldom_collected
 from ingest.load.recording import Damage, damaged_lines, is_header, members
 from ingest.load.resume import Position
 from ingest.operate.progress import Progress

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ingest.errors import ConfigurationError, DatabaseFault
 from ingest.labels import LabelRules
 from ingest.load.columns import Columns
+from ingest.load.garbage import seldom_collected
 from ingest.load.history import TOLD_FIRST, Historian
 from ingest.load.moments import EARLIEST_US, NAIVE, Times
 from ingest.load.tables import Rejects, Table
@@ -176,7 +177,7 @@ async def import_files(
     began_s = time.monotonic()
     work = await _Import.prepared(settings, plan, stop or asyncio.Event(), on_progress)
     report = ImportReport(dry_run, survey=work.survey, rejected_file=rejected)
-    with contextlib.suppress(Stopped):
+    with contextlib.suppress(Stopped), seldom_collected():
         await work.look_through(reject_names=reject_names)
         async with contextlib.AsyncExitStack() as stack:
             rejects = None if rejected is None else stack.enter_context(Rejects(rejected, work.tables))
@@ -184,7 +185,11 @@ async def import_files(
                 await stack.enter_async_context(_logged(settings, plan, report))
             backfiller = Backfiller(settings.dsn("timeseries"), settings.write, "(import)", on_retry=on_retry)
             stack.push_async_callback(backfiller.close)
-            await work.write(backfiller, report, rejects)
+            try:
+                await work.write(backfiller, report, rejects)
+            except DatabaseFault as fault:
+                text = f"{fault}; {report.read} records are done, and stay: run it again to go on"
+                raise type(fault)(text, fault.sqlstate) from fault
     report.interrupted = work.stop.is_set()
     report.seconds = time.monotonic() - began_s
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections import Counter
@@ -9,11 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import orjson
 import pytest
+from pydantic import SecretStr
 
-from ingest.errors import CheckFailed, ConfigurationError
+from ingest.errors import CheckFailed, ConfigurationError, Unavailable
+from ingest.load.importing import ImportPlan, import_files
 from ingest.resolve.names import derived_sensor_id
+from ingest.write import backfiller
 from tests.histories import (
     HOUSE,
     OTHER_HOUSE,
@@ -28,10 +33,15 @@ from tests.histories import (
     objects,
     register,
     rows,
+    settings_for,
 )
+from tests.servers import free_port
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ingest.errors import DatabaseFault
 
 MADRID = {"zone": ZoneInfo("Europe/Madrid")}
 LOGGER: dict[str, Any] = {
@@ -282,6 +292,52 @@ async def test_what_lands_is_booked_noted_and_logged(dsn: str, tmp_path: Path) -
     ]
     for table in ("ingest_counters", "ingest_gateway_hours", "ingest_dead_letters"):
         assert await fetch(dsn, f"select * from iot.{table}") == [], "no worker received anything"
+
+
+WAITING = "from pg_stat_activity where application_name like '%(import)' and wait_event_type = 'Lock'"
+
+
+async def test_a_backend_ended_in_the_middle_of_a_batch(dsn: str, tmp_path: Path) -> None:
+    records = (f"{1_720_000_000 + number},{number},{PROBE}" for number in range(50))
+    path = lines(tmp_path / "a.csv", "time,value,sensor", *records)
+    told: list[DatabaseFault] = []
+
+    async def waits() -> bool:
+        return bool((await fetch(dsn, f"select count(*) = 1 {WAITING}"))[0][0])
+
+    locker = await asyncpg.connect(dsn)
+    try:
+        async with locker.transaction():
+            await locker.execute("lock table iot.sensor_readings in access exclusive mode")
+            importing = asyncio.create_task(
+                import_files(
+                    settings_for(dsn), ImportPlan([path]), on_retry=lambda fault, _: told.append(fault)
+                )
+            )
+            await until(waits, "it waits for the table")
+            await fetch(dsn, f"select pg_terminate_backend(pid) {WAITING}")
+            await until(lambda: bool(told), "it hears of it")
+    finally:
+        await locker.close()
+    assert counts(await importing) == (50, 50, 0, 0, 0)
+    assert [type(fault) for fault in told] == [Unavailable]
+    (booked,) = await fetch(dsn, "select sum(rows)::int from iot.ingest_written_hours")
+    assert booked[0] == 50
+
+
+async def test_a_database_away_says_how_far_it_came(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lines(tmp_path / "a.csv", "time,value,sensor", f"2024-07-01T10:00:00Z,1,{PROBE}")
+    monkeypatch.setattr(backfiller, "PATIENCE_S", 0.3)
+    settings = settings_for(dsn)
+    unreachable = settings.model_copy(
+        update={"timeseries_dsn": SecretStr(f"postgresql://127.0.0.1:{free_port()}/x")}
+    )
+    with pytest.raises(Unavailable, match=r"cannot be reached.*0 records are done, and stay: run it again"):
+        await import_files(unreachable, ImportPlan([path]))
+    (row,) = await fetch(dsn, "select status from metadata.bulk_operation_log")
+    assert row["status"] == "FAILED"
 
 
 async def test_rejected_records_of_two_files(dsn: str, tmp_path: Path) -> None:
