@@ -11,6 +11,7 @@ import typer
 
 from ingest.cli_catalog import catalog_app
 from ingest.cli_dead_letters import dead_letters_app
+from ingest.cli_load import load_app
 from ingest.commands.invocation import Invocation, Json, finish
 from ingest.model import MOST_SESSIONS
 
@@ -28,6 +29,7 @@ schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
+app.add_typer(load_app)
 
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[

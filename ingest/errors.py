@@ -3,8 +3,10 @@
     IngestError
     ├── ConfigurationError      the settings are wrong: every fault listed, exit 2
     ├── CheckFailed             a check the operator asked for failed: exit 1
+    ├── RecordingError          a recording cannot be written, or is none
     ├── EmbeddedError           an embedded part is missing or would not start
     ├── MigrationError          the schema is not what the files say
+    ├── BrokerAway              no connection to the broker until the deadline
     ├── BrokerRefused           the broker answered no (credentials, QoS, protocol)
     ├── SessionTakenOver        another process owns this client id: stop, exit 2
     └── DatabaseFault           the database would not take a batch
@@ -40,12 +42,20 @@ class CheckFailed(IngestError):
     """Something the operator asked to be checked is not as it should be."""
 
 
+class RecordingError(IngestError):
+    """A recording cannot be written or read at all; damage within one is no error, but a value."""
+
+
 class EmbeddedError(IngestError):
     """An embedded part (Node.js, its packages, the broker wheel) is missing or failed to start."""
 
 
 class MigrationError(IngestError):
     """A migration file or the live schema's history contradicts the files shipped."""
+
+
+class BrokerAway(IngestError):
+    """Whoever publishes had no connection to the broker until the deadline, with retries."""
 
 
 class BrokerRefused(IngestError):

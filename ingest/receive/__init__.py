@@ -15,9 +15,10 @@ from ingest.receive.acks import (
     packet_id_of,
 )
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
+from ingest.receive.opened import Opened
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
 from ingest.receive.retransmitted import without_retransmitted
-from ingest.receive.session import MqttVersion, Opened, Session
+from ingest.receive.session import MqttVersion, Session
 
 __all__ = [
     "DUP",

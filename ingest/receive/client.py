@@ -21,6 +21,7 @@ from ingest.receive import tls
 from ingest.receive.transport import connect
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from ingest.addresses import BrokerAddress
@@ -38,9 +39,13 @@ class SessionClient(paho.Client):
         *,
         mqtt5: bool,
         keep: bool,
+        tls_context: ssl.SSLContext | None = None,
         make_transport: Callable[[Stream], Transport],
     ) -> None:
-        """Prepare; raises OSError (ssl.SSLError is one) when the TLS files cannot be used."""
+        """Prepare; raises OSError (ssl.SSLError is one) when the TLS files cannot be used.
+
+        Many clients of one broker share a *tls_context*: 10 000 need not read the authorities each.
+        """
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -56,7 +61,7 @@ class SessionClient(paho.Client):
         self._session_settings = settings
         self._mqtt5 = mqtt5
         self._keep = keep
-        self._tls = tls.context(settings) if address.tls else None
+        self._tls = (tls_context or tls.context(settings)) if address.tls else None
         self._make_transport = make_transport
         self.transport_made: Transport | None = None
         """What paho has for a socket, once there is one."""

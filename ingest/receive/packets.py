@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
+PUBACK: Final = 0x40
 _PUBLISH: Final = 0x30
 _QOS_BITS: Final = 0x06
 _QOS_1: Final = 0x02
@@ -107,7 +108,7 @@ class PacketParser:
             raise MalformedPacket(f"the broker sent a packet of {self._wanted} bytes that is no PUBLISH")
         # The head alone, as a whole PUBLISH of that length: its delivery has the payload's beginning.
         body = head[_long_length(head, 1, len(head))[1] :]
-        shortened = head[:1] + _as_length(len(body)) + body
+        shortened = head[:1] + as_length(len(body)) + body
         heads: list[Delivery] = []
         try:
             self._cut(shortened, heads, [])
@@ -212,7 +213,7 @@ class _LargePublish:
         return self._head._replace(payload=payload)
 
 
-def _as_length(value: int) -> bytes:
+def as_length(value: int) -> bytes:
     """Write a variable byte integer (MQTT 5 1.5.5)."""
     encoded = bytearray()
     while value >= _CONTINUES:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import paho.mqtt.client as paho
@@ -21,6 +20,7 @@ from ingest.errors import BrokerRefused
 from ingest.receive import tls
 from ingest.receive.client import SessionClient, in_thread
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
+from ingest.receive.opened import Opened, opened
 from ingest.receive.packets import (
     PINGREQ,
     WHOLE_PACKET_BYTES,
@@ -31,6 +31,7 @@ from ingest.receive.packets import (
 from ingest.receive.transport import Transport
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
@@ -43,23 +44,13 @@ MqttVersion: TypeAlias = Literal["5", "3.1.1"]
 
 _QOS: Final = 1
 _FAILURE: Final = 0x80
-_UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
-_MISC_INTERVAL_S: Final = 1.0  # paho's keep-alive clock counts in seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What the broker answered to CONNECT."""
-
-    session_present: bool
-    session_expiry_s: int | None
-    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
-    shares: bool
-    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
 
 
 class Session:
     """See the module's header. Callbacks are called on the event loop and must not block."""
+
+    misc_interval_s = 1.0
+    """How often paho looks at its keep-alive clock, which counts in seconds."""
 
     def __init__(
         self,
@@ -69,14 +60,17 @@ class Session:
         version: MqttVersion,
         keep: bool = True,
         whole_packet_bytes: int = WHOLE_PACKET_BYTES,
+        tls_context: ssl.SSLContext | None = None,
         on_deliveries: Callable[[list[Delivery]], None],
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
+        on_puback: Callable[[bytes], None] | None = None,
     ) -> None:
         """Prepare a connection to *address*; nothing touches the network before `open`.
 
         With *keep* false the session starts clean and ends with the connection. A PUBLISH over
-        *whole_packet_bytes* is cut. Raises ConnectionLost when the TLS files cannot be used.
+        *whole_packet_bytes* is cut. Without *tls_context* the TLS files are read. *on_puback* gets each
+        PUBACK, for who publishes past paho. Raises ConnectionLost when the TLS files cannot be used.
         """
         self._address = address
         self._settings = settings
@@ -86,6 +80,7 @@ class Session:
         self._on_deliveries = on_deliveries
         self._on_ping = on_ping
         self._on_pong = on_pong
+        self._on_puback = on_puback
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._started = False
@@ -100,7 +95,7 @@ class Session:
         self.closed: asyncio.Future[Exception | None] = self._loop.create_future()
         """Done when the connection is gone: with its error, or None after `close`."""
         try:
-            self._client = self._make_client()
+            self._client = self._make_client(tls_context)
         except OSError as error:
             raise ConnectionLost(f"the TLS files of table [broker] cannot be used: {error}") from error
 
@@ -130,7 +125,7 @@ class Session:
         self._client.on_socket_close = self._unregister
         self._write()
         self.resume()
-        self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._on_misc)
+        self._misc = self._loop.call_later(self.misc_interval_s, self._on_misc)
         try:
             async with asyncio.timeout(timeout_s):
                 done, _ = await asyncio.wait((self._connack, self.closed), return_when="FIRST_COMPLETED")
@@ -198,7 +193,17 @@ class Session:
 
     def acknowledge(self, answers: list[int]) -> None:
         """Write *answers* (see `answers_to`), in order; the caller gives them in arrival order."""
-        self._send(answer_blob(answers))
+        self.send(answer_blob(answers))
+
+    def send(self, data: bytes) -> None:
+        """Write whole packets; on a connection that is gone they are dropped."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.write(data)
+            self._flush()
+
+    async def written(self) -> None:
+        """Wait until the network has taken all that was sent, or the connection is gone."""
+        await self._drained.wait()
 
     def ping(self) -> None:
         """Write a PINGREQ of our own: its answer proves that the PUBACKs before it arrived."""
@@ -272,7 +277,7 @@ class Session:
         if self._transport is not None and self._transport.closed:
             self._end(ConnectionLost("the broker answered no PINGREQ within the keep-alive time"))
             return
-        self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._on_misc)
+        self._misc = self._loop.call_later(self.misc_interval_s, self._on_misc)
 
     def _on_paho_writes(self, *_: object) -> None:
         self._loop.call_soon(self._write)
@@ -281,11 +286,6 @@ class Session:
         """Take paho's queued packets over and write them."""
         if not self.closed.done():
             self._client.loop_write()
-            self._flush()
-
-    def _send(self, data: bytes) -> None:
-        if self._transport is not None and not self.closed.done():
-            self._transport.write(data)
             self._flush()
 
     def _flush(self) -> None:
@@ -328,17 +328,19 @@ class Session:
 
     # paho
 
-    def _make_client(self) -> SessionClient:
+    def _make_client(self, tls_context: ssl.SSLContext | None) -> SessionClient:
         client = SessionClient(
             self._address,
             self._settings,
             mqtt5=self._mqtt5,
             keep=self._keep,
+            tls_context=tls_context,
             make_transport=lambda stream: Transport(
                 stream,
                 parser=PacketParser(mqtt5=self._mqtt5, whole_packet_bytes=self._whole_packet_bytes),
                 on_ping=self._on_ping,
                 on_pong=self._on_pong,
+                on_puback=self._on_puback,
             ),
         )
         client.on_connect = self._on_connack
@@ -360,14 +362,11 @@ class Session:
     ) -> None:
         if self._connack.done():
             return
-        if reason.is_failure:
-            kind = ProtocolUnsupported if reason.value in _UNSUPPORTED_PROTOCOL else BrokerRefused
-            text = f"the broker refused client {self._settings.client_id!r}: {reason}"
-            self._connack.set_exception(kind(text))
-        else:
-            expiry = getattr(properties, "SessionExpiryInterval", None)
-            shares = bool(getattr(properties, "SharedSubscriptionAvailable", True))
-            self._connack.set_result(Opened(bool(flags.session_present), expiry, shares))
+        try:
+            self._connack.set_result(opened(self._settings.client_id, flags, reason, properties))
+        except (ProtocolUnsupported, BrokerRefused) as error:
+            self._connack.set_exception(error)
+            self._connack.exception()  # heard, should nobody wait any more
 
     def _on_answer(
         self, _client: object, _data: object, message_id: int, reasons: Iterable[ReasonCode], *_: object

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import paho.mqtt.client as paho
 
-from ingest.receive.packets import PINGREQ, PINGRESP
+from ingest.receive.packets import PINGREQ, PINGRESP, PUBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,11 +85,13 @@ class Transport:
         parser: PacketParser,
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
+        on_puback: Callable[[bytes], None] | None = None,
     ) -> None:
         """Wrap a connected *stream*; *parser* is this connection's own.
 
         *on_ping* is called for each PINGREQ queued, paho's own included, *on_pong* for each
-        PINGRESP read: the broker answers them in order.
+        PINGRESP read: the broker answers them in order. Where there is *on_puback* it gets each PUBACK
+        instead of paho.
         """
         self._stream = stream
         self._parser = parser
@@ -98,6 +100,7 @@ class Transport:
         self._out: deque[bytes] = deque()
         self._on_ping = on_ping
         self._on_pong = on_pong
+        self._on_puback = on_puback
         self.closed = False
 
     # the event loop's side
@@ -107,6 +110,7 @@ class Transport:
 
         Raises OSError as the socket does, MalformedPacket when the bytes are not MQTT.
         """
+        on_puback = self._on_puback
         for _ in range(_READS_A_TURN):
             try:
                 data = self._stream.recv(READ_BYTES)
@@ -120,6 +124,9 @@ class Transport:
             deliveries, others = self._parser.feed(data)
             self._deliveries += deliveries
             for packet in others:
+                if on_puback is not None and packet[0] == PUBACK:
+                    on_puback(packet)
+                    continue
                 self._for_paho += packet
                 if packet == PINGRESP:
                     self._on_pong()

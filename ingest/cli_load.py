@@ -1,0 +1,95 @@
+"""The options of `ingest replay`; what it does is in `commands/`.
+
+Imported with `ingest.cli`, so it imports no driver: see there.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingest.commands.invocation import Json, finish
+
+load_app = typer.Typer(rich_markup_mode=None)
+
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", metavar="URL", help="Publish there, without a login; else to broker_url."),
+]
+
+
+@load_app.command()
+def replay(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other.")
+    ],
+    *,
+    broker: Broker = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1e6, help="So many times as fast as it was recorded; without it, as fast."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="So many messages a second at most, whenever they came.")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="As fast as the broker acknowledges.")
+    ] = False,
+    gateways: Annotated[
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Client ids for what the recording has none for; a topic keeps its one."
+        ),
+    ] = 1,
+    shift_time: Annotated[
+        bool,
+        typer.Option("--shift-time", help="Move the readings' times, so that the last message is of now."),
+    ] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Again and again, until Ctrl-C.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier replay stopped: see FILE.resume.")
+    ] = False,
+    retained: Annotated[
+        bool,
+        typer.Option(
+            "--retained", help="Publish what was recorded as retained, as retained; without it, leave it out."
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Then wait for the rows in timeseries_dsn; exit 1 if one is missing."),
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=1, max=86_400, help="Seconds without a new row until --verify gives up.")
+    ] = 30.0,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
+    ] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Publish recordings again. Exit 1 when something was damaged, refused or, with --verify, is missing."""
+    from ingest.commands import replaying_recordings  # noqa: PLC0415 (imported when called: quick --help)
+
+    if any(str(file).startswith(("postgres:/", "postgresql:/")) for file in files):
+        raise typer.BadParameter(
+            "--verify takes no DSN, which everybody could read in the list of processes: "
+            "set INGEST_TIMESERIES_DSN, or INGEST_TIMESERIES_DSN_FILE"
+        )
+    if sum((speed is not None, rate is not None, fast)) > 1:
+        raise typer.BadParameter("--speed, --rate and --fast exclude one another")
+    options = replaying_recordings.Options(
+        files=files,
+        broker=broker,
+        speed=None if fast or rate is not None else speed or 1.0,
+        rate=rate,
+        gateways=gateways,
+        shift_time=shift_time,
+        loop=loop,
+        resume=resume,
+        retained=retained,
+        verify=verify,
+        patience_s=patience,
+        deadline_s=deadline,
+    )
+    finish(context, lambda invocation: replaying_recordings.run(invocation, options, as_json=as_json))

@@ -1,0 +1,278 @@
+"""`ingest replay`: recordings published again, and what came of it.
+
+Owns the exit code: 0 all is published (and, asked for, in the tables), 1 something was damaged, refused or is
+missing, or the broker stayed away, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ingest.commands.broker_option import chosen_broker
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.progress import first_interrupt, progress_bar
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.errors import BrokerAway, ConfigurationError, RecordingError
+from ingest.load import resume
+from ingest.load.gateways import Fleet
+from ingest.load.pace import Pace
+from ingest.load.recording import files as files_of
+from ingest.load.replay import Plan, Replay
+from ingest.load.resume import ResumePoint
+from ingest.load.survey import survey
+from ingest.operate.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ingest.commands.invocation import Invocation
+    from ingest.load.replay import Outgoing
+    from ingest.load.survey import Survey
+    from ingest.settings import Settings
+
+_TROUBLE_TOLD_EVERY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As given; neither *speed* nor *rate*: as fast as the broker acknowledges."""
+
+    files: Sequence[Path]
+    broker: str | None
+    speed: float | None
+    rate: float | None
+    gateways: int
+    shift_time: bool
+    loop: bool
+    resume: bool
+    retained: bool
+    verify: bool
+    patience_s: float
+    deadline_s: float
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the report says."""
+
+    files: Sequence[Path]
+    target: str
+    survey: Survey
+    replay: Replay
+    gateways: int
+    reconnects: int = 0
+    unheard: int = 0
+    interrupted: bool = False
+    failure: str | None = None
+    """Why the broker was given up."""
+    loop: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything readable is with the broker, and everything was readable."""
+        return not (self.survey.damages or self.replay.tally.refused or self.failure)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the report as JSON has it."""
+        tally, point = self.replay.tally, self.replay.point
+        return {
+            "files": [str(each) for each in self.files],
+            "broker": self.target,
+            "messages": self.survey.messages,
+            "gateways": self.gateways,
+            "round": self.replay.round,
+            "published": tally.published,
+            "acknowledged": tally.acknowledged,
+            "sent_at_qos_0": tally.sent,
+            "refused": tally.refused,
+            "first_refused": [
+                {"file": str(each.file), "offset": each.position.offset, "message": each.position.done}
+                | {"topic": each.topic, "why": each.why}
+                for each in tally.first_refused
+            ],
+            "retained_left_out": tally.passed_over,
+            "done_before": tally.skipped,
+            "unheard": self.unheard,
+            "reconnects": self.reconnects,
+            "seconds": round(tally.seconds, 3),
+            "messages_per_s": round(tally.settled / tally.seconds, 1) if tally.seconds else None,
+            "late_s": round(self.replay.late_s, 3),
+            "shift_s": None if self.replay.shift_us is None else self.replay.shift_us // 1_000_000,
+            "damage": [
+                {"file": str(each.path), "offset": each.offset, "bytes": each.length, "reason": each.reason}
+                for each in self.survey.damages
+            ],
+            "finished": self.replay.finished,
+            "resume": {
+                "file": str(self.files[point.position.file]),
+                "offset": point.position.offset,
+                "message": point.position.done,
+            },
+            "failure": self.failure,
+        }
+
+
+def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
+    """Replay and print the report."""
+    settings = invocation.settings()
+    files = files_of(options.files)
+    address = chosen_broker(settings, options.broker)
+    target = f"{address.host}:{address.port}"
+    start = _start(options, files, target)
+    async def work() -> _Outcome:
+        async with first_interrupt() as stop:
+            with progress_bar() as on_progress:
+                outcome = _outcome(settings, options, files, target, start, on_progress)
+                trouble = _Trouble()
+                fleet: Fleet[Outgoing] = Fleet(
+                    address,
+                    settings.broker,
+                    outcome.replay.all_client_ids,
+                    deadline_s=options.deadline_s,
+                    on_acknowledged=outcome.replay.on_acknowledged,
+                    on_refused=outcome.replay.on_refused,
+                    on_trouble=trouble.tell,
+                )
+                if start.finished:
+                    remark(f"everything has been replayed, says {resume.resume_file(files)}: remove it, or leave --resume out")
+                    return outcome
+                outcome.replay.keep()
+                try:
+                    async with fleet:
+                        await outcome.replay.run(fleet, stop, _told_to(on_progress, outcome))
+                except BrokerAway as error:
+                    outcome.failure = str(error)
+                outcome.interrupted = stop.is_set()
+                outcome.unheard = fleet.unheard
+                outcome.reconnects = max(fleet.connections - outcome.gateways, 0)
+                return outcome
+
+    outcome = asyncio.run(work())
+    ok = outcome.whole
+    if as_json:
+        print_json(outcome.as_json() | {"ok": ok})
+    else:
+        _print(outcome)
+    return _ended(outcome, ok=ok)
+
+
+def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
+    path = resume.resume_file(files)
+    if not options.resume:
+        with contextlib.suppress(RecordingError):
+            if (left := resume.read(path, files, target)) != ResumePoint() and not left.finished:
+                remark(f"an earlier replay stopped at {left.text(files)}; beginning anew (--resume goes on)")
+        return ResumePoint()
+    start = resume.read(path, files, target)
+    if start.shift_us is not None and not options.shift_time:
+        raise ConfigurationError(["--resume: the replay that it goes on with has moved times: add --shift-time"])
+    return start
+
+
+def _outcome(
+    settings: Settings,
+    options: Options,
+    files: Sequence[Path],
+    target: str,
+    start: ResumePoint,
+    on_progress: Callable[[Progress], None],
+) -> _Outcome:
+    """Read the files through, and prepare."""
+    found = survey(files, start.position, lambda messages: on_progress(Progress("reading", messages, 0)))
+    # Random, so that two replays at a time do not end each other's connections.
+    prefix = f"{settings.broker.client_id}-replay-{secrets.token_hex(4)}"
+    names = [f"{prefix}-{number}" for number in range(options.gateways if found.nameless else 0)]
+    plan = Plan(
+        files,
+        found,
+        Pace(options.speed, options.rate),
+        names,
+        target,
+        shift=options.shift_time,
+        loop=options.loop,
+        keep_retained=options.retained,
+    )
+    gateways = len(names) + len(found.client_ids)
+    return _Outcome(files, target, found, Replay(plan, settings, start), gateways, loop=options.loop)
+
+
+def _told_to(on_progress: Callable[[Progress], None], outcome: _Outcome) -> Callable[[Replay], None]:
+    def tell(replay: Replay) -> None:
+        errors = replay.tally.refused + len(outcome.survey.damages)
+        doing = f"acknowledged, {errors} errors" if errors else "acknowledged"
+        if replay.round > 1:
+            doing += f", round {replay.round}"
+        on_progress(Progress(doing, replay.done_of_round, outcome.survey.messages))
+
+    return tell
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Connections that are not there, told once in a while and counted in between."""
+
+    told_s: float = field(default=float("-inf"))
+    untold: int = 0
+
+    def tell(self, _gateway: int, error: Exception) -> None:
+        """Say *error*, unless another was said just now."""
+        now_s = time.monotonic()
+        if now_s - self.told_s < _TROUBLE_TOLD_EVERY_S:
+            self.untold += 1
+            return
+        more = f" (and {self.untold} times like it)" if self.untold else ""
+        self.told_s, self.untold = now_s, 0
+        remark(f"{error}{more}; trying again")
+
+
+def _print(outcome: _Outcome) -> None:
+    tally, replay = outcome.replay.tally, outcome.replay
+    per_s = f", {tally.settled / tally.seconds:,.0f}/s" if tally.seconds else ""
+    print_line(
+        f"{tally.settled} of {outcome.survey.messages - tally.skipped} messages replayed to {outcome.target} "
+        f"by {outcome.gateways} gateways, {tally.seconds:.1f} s{per_s}"
+    )
+    lines = (
+        (tally.skipped, "messages were done by an earlier run"),
+        (tally.acknowledged, "messages acknowledged"),
+        (tally.sent, "messages sent at QoS 0, of which nothing is heard"),
+        (tally.passed_over, "messages left out, for they were recorded as retained (--retained)"),
+        (tally.refused, "messages refused by the broker"),
+        (outcome.unheard, "messages acknowledged that nobody is subscribed to"),
+        (outcome.reconnects, "connections lost and made again"),
+        (len(outcome.survey.damages), "damaged places in the recordings"),
+    )
+    for count, text in lines:
+        if count:
+            print_line(f"{count:>12} {text}")
+    if replay.late_s >= 1:
+        print_line(f"{replay.late_s:>12.1f} seconds behind the recording's own times, at most")
+    if tally.first_refused:
+        print_table(
+            ("file", "block", "message", "topic", "why"),
+            [(each.file, each.position.offset, each.position.done, each.topic, each.why) for each in
+             tally.first_refused],
+            empty="",
+        )  # fmt: skip
+    for damage in outcome.survey.damages:
+        remark(str(damage))
+
+
+def _ended(outcome: _Outcome, *, ok: bool) -> int:
+    """Say how to go on, and give the exit code."""
+    replay = outcome.replay
+    if replay.unkept is not None:
+        remark(replay.unkept)
+    if outcome.failure is not None:
+        remark(outcome.failure)
+    if not replay.finished and not outcome.loop:
+        remark(f"run it again with --resume to go on at {replay.point.text(outcome.files)}")
+    if outcome.interrupted and not outcome.loop and outcome.failure is None:
+        return EXIT_INTERRUPTED
+    return 0 if ok else 1

@@ -1,0 +1,46 @@
+"""What the broker answered to CONNECT, read out of paho's CONNACK. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ingest.errors import BrokerRefused
+from ingest.receive.losses import ProtocolUnsupported
+
+if TYPE_CHECKING:
+    import paho.mqtt.client as paho
+    from paho.mqtt.reasoncodes import ReasonCode
+
+_UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
+_MOST_IN_FLIGHT: Final = 65_535
+"""What the broker takes where it names no Receive Maximum (MQTT 5 3.2.2.3.3): every packet id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the broker answered to CONNECT."""
+
+    session_present: bool
+    session_expiry_s: int | None
+    """The broker's own choice where it overrides ours (MQTT 5 3.2.2.3.2), else None."""
+    shares: bool
+    """Whether it has shared subscriptions (MQTT 5 3.2.2.3.13); 3.1.1 cannot say."""
+    receive_maximum: int = _MOST_IN_FLIGHT
+    """How many QoS 1 messages of ours it takes before it has acknowledged the first (MQTT 5 3.2.2.3.3)."""
+    packet_bytes: int | None = None
+    """The longest packet it takes (MQTT 5 3.2.2.3.6); None without a limit."""
+
+
+def opened(client_id: str, flags: paho.ConnectFlags, reason: ReasonCode, properties: object) -> Opened:
+    """Read a CONNACK. Raises ProtocolUnsupported, BrokerRefused where it is a no."""
+    if reason.is_failure:
+        kind = ProtocolUnsupported if reason.value in _UNSUPPORTED_PROTOCOL else BrokerRefused
+        raise kind(f"the broker refused client {client_id!r}: {reason}")
+    return Opened(
+        bool(flags.session_present),
+        getattr(properties, "SessionExpiryInterval", None),
+        bool(getattr(properties, "SharedSubscriptionAvailable", True)),
+        getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT),
+        getattr(properties, "MaximumPacketSize", None),
+    )
