@@ -12,6 +12,7 @@ import typer
 from ingest.cli_catalog import catalog_app
 from ingest.cli_dead_letters import dead_letters_app
 from ingest.cli_load import load_app
+from ingest.cli_simulate import simulate
 from ingest.commands.invocation import Invocation, Json, finish
 from ingest.model import MOST_SESSIONS
 
@@ -30,6 +31,7 @@ app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, 
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
 app.add_typer(load_app)
+app.command()(simulate)
 
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[

@@ -73,6 +73,8 @@ class TenantEntry(_Entry):
     prefix: _Prefix
     email: _Text255 | None = None
     company: Annotated[_Text255, Field(max_length=200)] | None = None
+    tenant_id: UUID | None = None
+    """A new one where none is given, as of a greenhouse: for two databases to agree, give it."""
 
 
 class GreenhouseEntry(_Entry):
@@ -83,6 +85,7 @@ class GreenhouseEntry(_Entry):
     name: _Text100 | None = None
     """The code where none is given."""
     timezone: Annotated[_Text50, AfterValidator(_known_timezone)] = DEFAULT_TIMEZONE
+    greenhouse_id: UUID | None = None
 
 
 class AliasEntry(_Entry):

@@ -37,8 +37,8 @@ TENANT_SQL = """
     select id, name, email, company_name as company from metadata.tenants where mqtt_topic_prefix = $1
 """
 INSERT_TENANT_SQL = """
-    insert into metadata.tenants (name, mqtt_topic_prefix, email, company_name)
-    values ($1, $2, $3, $4)
+    insert into metadata.tenants (name, mqtt_topic_prefix, email, company_name, id)
+    values ($1, $2, $3, $4, coalesce($5, gen_random_uuid()))
     returning id
 """
 GREENHOUSE_SQL = """
@@ -48,8 +48,8 @@ GREENHOUSE_SQL = """
     where t.mqtt_topic_prefix = $1 and g.greenhouse_code = $2
 """
 INSERT_GREENHOUSE_SQL = """
-    insert into metadata.greenhouses (tenant_id, greenhouse_code, name, timezone)
-    values ($1, $2, $3, $4)
+    insert into metadata.greenhouses (tenant_id, greenhouse_code, name, timezone, id)
+    values ($1, $2, $3, $4, coalesce($5, gen_random_uuid()))
     returning id
 """
 # One name for a tenant's topics and another's greenhouse would be one login to the broker's rights.
@@ -127,7 +127,8 @@ async def _put_tenant(connection: asyncpg.Connection[asyncpg.Record], entry: Ten
     what = f"tenant {entry.prefix}"
     there = await connection.fetchrow(TENANT_SQL, entry.prefix)
     if there is not None:
-        _require_same(what, there, {"name": entry.name, "email": entry.email, "company": entry.company})
+        wanted = {"name": entry.name, "email": entry.email, "company": entry.company, "id": entry.tenant_id}
+        _require_same(what, there, wanted)
         return Registered("tenant", entry.prefix, str(there["id"]), added=False)
     owner = await connection.fetchval(PREFIX_AS_CODE_SQL, entry.prefix)
     if owner is not None:
@@ -137,7 +138,7 @@ async def _put_tenant(connection: asyncpg.Connection[asyncpg.Record], entry: Ten
         )
     async with _constraints(connection, what):
         tenant_id = await connection.fetchval(
-            INSERT_TENANT_SQL, entry.name, entry.prefix, entry.email, entry.company
+            INSERT_TENANT_SQL, entry.name, entry.prefix, entry.email, entry.company, entry.tenant_id
         )
     return Registered("tenant", entry.prefix, str(tenant_id), added=True)
 
@@ -148,7 +149,8 @@ async def _put_greenhouse(
     what = f"greenhouse {entry.tenant}/{entry.code}"
     there = await connection.fetchrow(GREENHOUSE_SQL, entry.tenant, entry.code)
     if there is not None:
-        _require_same(what, there, {"name": entry.name, "timezone": entry.timezone})
+        wanted = {"name": entry.name, "timezone": entry.timezone, "id": entry.greenhouse_id}
+        _require_same(what, there, wanted)
         return Registered("greenhouse", f"{entry.tenant}/{entry.code}", str(there["id"]), added=False)
     tenant = await connection.fetchrow(TENANT_SQL, entry.tenant)
     if tenant is None:
@@ -161,7 +163,12 @@ async def _put_greenhouse(
         )
     async with _constraints(connection, what):
         greenhouse_id = await connection.fetchval(
-            INSERT_GREENHOUSE_SQL, tenant["id"], entry.code, entry.name or entry.code, entry.timezone
+            INSERT_GREENHOUSE_SQL,
+            tenant["id"],
+            entry.code,
+            entry.name or entry.code,
+            entry.timezone,
+            entry.greenhouse_id,
         )
     return Registered("greenhouse", f"{entry.tenant}/{entry.code}", str(greenhouse_id), added=True)
 

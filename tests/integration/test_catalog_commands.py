@@ -193,6 +193,25 @@ async def test_import(dsn: str, tmp_path: Path) -> None:
     assert len(await list_catalog(dsn, CatalogKind.SENSORS)) == 3
 
 
+async def test_import_with_ids_gives_two_databases_the_same(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.json"
+    house = {"code": "01", "greenhouse_id": str(EXPLICIT), "sensors": [{"sensor_type": "co2"}]}
+    tenant = {"name": "Sara", "prefix": "SARA", "tenant_id": str(UUID(int=7))}
+    path.write_text(json.dumps({"tenants": [tenant | {"greenhouses": [house]}]}), encoding="utf-8")
+    for added in (3, 0):
+        report = await import_catalog(dsn, path)
+        assert (report.faults, report.added.total()) == ([], added)
+    assert [row["id"] for row in await list_catalog(dsn, CatalogKind.TENANTS)] == [str(UUID(int=7))]
+    assert [row["id"] for row in await list_catalog(dsn, CatalogKind.GREENHOUSES)] == [str(EXPLICIT)]
+    assert [row["id"] for row in await list_catalog(dsn, CatalogKind.SENSORS)] == [
+        str(uuid5(EXPLICIT, "co2"))
+    ]
+    other = tenant | {"tenant_id": str(UUID(int=8))}
+    path.write_text(json.dumps({"tenants": [other]}), encoding="utf-8")
+    (fault,) = (await import_catalog(dsn, path)).faults
+    assert "tenant SARA is already there and different: id is" in fault
+
+
 async def test_import_lists_every_fault_and_writes_nothing(dsn: str, tmp_path: Path) -> None:
     path = tmp_path / "catalog.json"
     house = {"tenant": "SARA", "greenhouse": "01"}

@@ -1,0 +1,239 @@
+"""`ingest simulate`: greenhouses and gateways that nobody has to build, into a file, a broker, or both.
+
+The simulation itself is `ingest.load.simulate`; here is where it goes, from when, and what is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from ingest.addresses import broker_address, split_credentials
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.moments import moment
+from ingest.commands.progress import first_interrupt, progress_bar
+from ingest.commands.report import print_json, print_table, remark
+from ingest.errors import CheckFailed, ConfigurationError
+from ingest.load.live import Published, publish
+from ingest.load.recording import Recording
+from ingest.load.simulate.gateway import client_id, number_of
+from ingest.load.simulate.stream import catalog_of, messages
+from ingest.operate.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ingest.addresses import BrokerAddress
+    from ingest.commands.invocation import Invocation
+    from ingest.load.recording import Recorded
+    from ingest.load.simulate.gateway import Plan
+    from ingest.settings import BrokerSettings
+
+FILE_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When a simulation begins that goes into a file alone: the same seed gives the same file."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_YEAR_9999_US: Final = 253_370_764_800_000_000
+_LOOK_UP_EVERY: Final = 1_000
+"""Messages between two looks at signals and the progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where a simulation goes."""
+
+    output: Path | None
+    broker: str | None
+    catalog: Path | None
+    speed: float = 1.0
+    """How much faster than the time simulated it is published."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    plan: Plan
+    """With the start that it had in the end."""
+    messages: int = 0
+    file_bytes: int | None = None
+    published: Published | None = None
+    reconnects: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+
+def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | None, as_json: bool) -> int:
+    """Simulate *plan* from *start*; without one a file begins at FILE_START, and what is published ends now.
+
+    Returns 1 when the broker refused a message.
+    """
+    broker = None
+    if targets.broker is not None:
+        broker = (_address(targets.broker), invocation.settings().broker)
+    elif start is None:
+        start = FILE_START.isoformat()
+    if start is not None:
+        plan = _starting(plan, moment(start, datetime.now(UTC), "--start"))
+    if targets.catalog is not None:
+        _write_catalog(plan, targets.catalog)
+    outcome = _Outcome(plan)
+    if targets.output is not None or broker is not None:
+        asyncio.run(_simulate(outcome, targets, broker, fixed=start is not None))
+    _report(outcome, targets, as_json=as_json)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    published = outcome.published
+    if published is not None and published.refused:
+        remark(f"the broker refused {published.refused} messages, the first: {published.first_refusal}")
+        return 1
+    return 0
+
+
+async def _simulate(
+    outcome: _Outcome, targets: Targets, broker: tuple[BrokerAddress, BrokerSettings] | None, *, fixed: bool
+) -> None:
+    """Give every message to the recording, the broker, or both; a start that is not *fixed*: see `run`."""
+    began_s = time.monotonic()
+    async with first_interrupt() as stop:
+        with progress_bar() as show:
+            recording = None if targets.output is None else Recording(targets.output)
+            try:
+                tell = _teller(outcome, recording, show)
+                if broker is None:
+                    await _to_file(outcome, tell, stop)
+                else:
+                    await _to_broker(outcome, targets.speed, broker, tell, stop, fixed=fixed)
+            finally:
+                if recording is not None:
+                    recording.close()
+                    outcome.file_bytes = recording.size_bytes
+        outcome.interrupted = stop.is_set()
+    outcome.seconds = time.monotonic() - began_s
+
+
+async def _to_file(outcome: _Outcome, tell: Callable[[Recorded], None], stop: asyncio.Event) -> None:
+    for message in messages(outcome.plan):
+        tell(message)
+        if outcome.messages % _LOOK_UP_EVERY == 0:
+            await asyncio.sleep(0)
+            if stop.is_set():
+                return
+
+
+async def _to_broker(
+    outcome: _Outcome,
+    speed: float,
+    broker: tuple[BrokerAddress, BrokerSettings],
+    tell: Callable[[Recorded], None],
+    stop: asyncio.Event,
+    *,
+    fixed: bool,
+) -> None:
+    from ingest.load.gateways import Fleet  # noqa: PLC0415 (paho; a simulation into a file needs none)
+
+    plan = outcome.plan
+    account = outcome.published = Published()
+    fleet: Fleet[Recorded] = Fleet(
+        *broker,
+        [client_id(plan.seed, number) for number in range(plan.gateways)],
+        on_acknowledged=account.on_acknowledged,
+        on_refused=account.on_refused,
+    )
+    async with fleet:
+        if not fixed:  # decided only here: connecting took its time
+            # Faster than time, it begins in the past: both end together, and no reading is of the future.
+            ahead = timedelta(microseconds=round(plan.duration_us * (1 - 1 / speed)))
+            plan = outcome.plan = _starting(plan, datetime.now(UTC) - ahead)
+        await publish(
+            messages(plan),
+            fleet,
+            account,
+            gateway_of=number_of,
+            start_us=plan.start_us,
+            speed=speed,
+            stop=stop,
+            on_published=tell,
+        )
+        outcome.reconnects = fleet.connections - plan.gateways
+
+
+def _teller(
+    outcome: _Outcome, recording: Recording | None, show: Callable[[Progress], None]
+) -> Callable[[Recorded], None]:
+    """Give what counts each message, writes it down, and moves the bar."""
+    total_s = outcome.plan.duration_us // 1_000_000
+
+    def tell(message: Recorded) -> None:
+        outcome.messages += 1
+        if recording is not None:
+            recording.write(message)
+        if outcome.messages % _LOOK_UP_EVERY == 0:
+            done_s = (message.received_us - outcome.plan.start_us) // 1_000_000
+            show(Progress(f"{outcome.messages:,} messages, seconds simulated", done_s, total_s))
+
+    return tell
+
+
+def _starting(plan: Plan, start: datetime) -> Plan:
+    plan = plan._replace(start_us=(start - _EPOCH) // _MICROSECOND)
+    if plan.start_us < 0 or plan.end_us > _YEAR_9999_US:
+        raise ConfigurationError(
+            [f"--start: {start.isoformat()} and --duration leave the years 1970 to 9998"]
+        )
+    return plan
+
+
+def _address(url: str) -> BrokerAddress:
+    """Take --broker apart; ConfigurationError where others could read a login in a list of processes."""
+    bare, username, password = split_credentials(url)
+    if username is not None or password is not None:
+        fault = "--broker: a command line is no place for credentials; set broker.username and "
+        raise ConfigurationError([fault + "INGEST_BROKER__PASSWORD or INGEST_BROKER__PASSWORD_FILE"])
+    try:
+        return broker_address(bare)
+    except ValueError as error:
+        raise ConfigurationError([f"--broker: {error}"]) from None
+
+
+def _write_catalog(plan: Plan, path: Path) -> None:
+    try:
+        path.write_bytes(
+            orjson.dumps(catalog_of(plan), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+    except OSError as error:
+        raise CheckFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> None:
+    plan, published = outcome.plan, outcome.published
+    report: dict[str, Any] = {
+        "seed": plan.seed,
+        "gateways": plan.gateways,
+        "messages": outcome.messages,
+        "interrupted": outcome.interrupted,
+        "seconds": round(outcome.seconds, 3),
+        "catalog": None if targets.catalog is None else str(targets.catalog),
+    }
+    if outcome.messages:
+        report["start"] = (_EPOCH + plan.start_us * _MICROSECOND).isoformat()
+    if outcome.file_bytes is not None:
+        report |= {"output": str(targets.output), "output_bytes": outcome.file_bytes}
+    if published is not None:
+        report |= {
+            "acknowledged": published.acknowledged,
+            "refused": published.refused,
+            "reconnects": outcome.reconnects,
+            "puback_p50_ms": published.latency_at_ms(0.5),
+            "puback_p99_ms": published.latency_at_ms(0.99),
+            "behind_s": round(published.behind_s, 3),
+        }
+    if as_json:
+        print_json(report)
+        return
+    print_table(("", ""), list(report.items()), empty="nothing was simulated")
