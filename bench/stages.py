@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.workloads import Workload
-    from ingest.model import Delivery
+    from ingest.decode import Ignored
+    from ingest.model import Decoded, Delivery
     from ingest.resolve import Catalog
     from ingest.write import Batch
 
@@ -126,17 +127,17 @@ def _measure(workload: Workload, count: int) -> list[Cost]:
     turns = bench.timed("parse", lambda: _parse(blob, mqtt5=workload.protocol == "5"))
     deliveries = [each for turn in turns for each in turn]
 
-    def decode(work: Callable[[str, bytes, int], T]) -> list[T]:
-        return [work(topic, payload, now_us) for topic, payload, _, _ in deliveries]
+    def decode() -> list[Decoded | Ignored]:
+        return [decoder.decode(topic, payload, now_us) for topic, payload, _, _ in deliveries]
 
-    whole = [each for each in decode(decoder.decode) if each is not IGNORED]
+    whole = [each for each in decode() if each is not IGNORED]
     _each(resolver.resolve, whole)  # their names are known from now on
-    plain = [each for each in decode(decoder.plain) if each is not None]
+    plain = decoder.plain(deliveries, [now_us] * count)
     if len(plain) == count:
-        bench.timed("  decode", lambda: decode(decoder.plain))
-        bench.timed("  resolve", lambda: [resolver.plain(*each) for each in plain])
+        bench.timed("  decode", lambda: decoder.plain(deliveries, [now_us] * count))
+        bench.timed("  resolve", lambda: resolver.plain(plain))
     else:
-        bench.timed("  decode", lambda: decode(decoder.decode))
+        bench.timed("  decode", decode)
         bench.timed("  resolve", lambda: _each(resolver.resolve, whole))
 
     def take_in() -> list[Batch]:

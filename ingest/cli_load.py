@@ -22,20 +22,21 @@ Broker = Annotated[
 def replay(
     context: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other.")
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other."),
     ],
     *,
     broker: Broker = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, max=1e6, help="So many times as fast as it was recorded; without it, as fast."),
+        typer.Option(
+            min=0.001, max=1e6, help="So many times as fast as it was recorded; without it, as fast."
+        ),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="So many messages a second at most, whenever they came.")
     ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="As fast as the broker acknowledges.")
-    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="As fast as the broker acknowledges.")] = False,
     gateways: Annotated[
         int,
         typer.Option(

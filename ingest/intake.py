@@ -11,20 +11,18 @@ import contextlib
 import traceback
 from collections import deque
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ingest.caution import digest_of
 from ingest.decode import IGNORED, Decoder
-from ingest.model import UNPLACED, Rejection
+from ingest.model import RETAIN, UNPLACED, Rejection
 from ingest.write import Batch, message_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ingest.model import Delivery, Gateway, Reason, Row
+    from ingest.model import Delivery, Gateway, Reason
     from ingest.resolve import Resolver
-
-_RETAIN: Final = 0x01
 
 
 class Intake:
@@ -186,36 +184,28 @@ class Intake:
     def _take_plain(self, deliveries: Sequence[Delivery], receipts_us: range, start: int) -> int:
         """Add those from *start* on that are plain to the batch being filled; give the first that is not.
 
-        Nearly every message is: one reading, of names that are known. A loop of two calls, 2.4 µs a message
-        instead of 4.4; whatever else a message is, `_take` finds out.
+        Nearly every message is: one reading, of names that are known. 2.1 µs a message instead of 4.4;
+        whatever else a message is, `_take` finds out.
         """
         if self.unread:
             return start
         batch = self._filling
-        decode, resolve = self._decoder.plain, self.resolver.plain
-        rows: list[Row] = []
-        gateways: list[Gateway] = []
         stop = min(len(deliveries), start + max(self._max_batch_rows - batch.readings, 0))
-        at = start
-        with contextlib.suppress(Exception):  # `_take` meets it again, and says whose it is
-            while at < stop:
-                topic, payload, flags, _ = deliveries[at]
-                if flags & _RETAIN or (plain := decode(topic, payload, receipts_us[at])) is None:
-                    break
-                if (resolved := resolve(*plain)) is None:
-                    break
-                row, gateway = resolved
-                rows.append(row)
-                gateways.append(gateway)
-                at += 1
+        try:
+            rows, gateways = self.resolver.plain(
+                self._decoder.plain(deliveries[start:stop], receipts_us[start:stop])
+            )
+        except Exception:  # noqa: BLE001 - a bug of ours: `_take` meets it again, and says whose message it is
+            return start
+        stop = start + len(rows)
         if rows:
-            batch.add_plain(deliveries[start:at], receipts_us[start:at], rows, gateways)
-        return at
+            batch.add_plain(deliveries[start:stop], receipts_us[start:stop], rows, gateways)
+        return stop
 
     def _take_map(self, delivery: Delivery, receipt_us: int) -> bool:
         """Add a flat map to the batch being filled if it is plain; 12 µs of 22 labels, `_take` has 24."""
         topic, payload, flags, _ = delivery
-        if flags & _RETAIN or self.unread:
+        if flags & RETAIN or self.unread:
             return False
         with contextlib.suppress(Exception):  # as in _take_plain
             plain = self._decoder.plain_map(topic, payload, receipt_us)
@@ -234,7 +224,7 @@ class Intake:
         try:
             decoded = (
                 IGNORED
-                if flags & _RETAIN and self._ignore_retained
+                if flags & RETAIN and self._ignore_retained
                 else self._decoder.decode(topic, payload, receipt_us)
             )
             if decoded is IGNORED:

@@ -57,6 +57,9 @@ NAME_REASONS: Final[frozenset[Reason]] = frozenset(
 """Those that end once the catalog has a name that it lacked: so says `ingest status`, so fires
 IngestUnknownNames (deploy/prometheus). unknown_topic is none of them: a route mends that, or the gateway."""
 
+RETAIN: Final = 0x01
+"""The flag of a PUBLISH that the broker kept (MQTT 3.3.1.3)."""
+
 MOST_UNPROVEN: Final = 60_000
 """Deliveries that the journal remembers, and that a broker may have in flight. Fewer than the 65 535 packet
 ids: a full list would hold the id of the message after its last, and sent again with the same payload, that

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.commands.moments import moment
+from ingest.commands.moments import EPOCH, iso_us, moment
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.decode import IGNORED, Decoder, Routes
 from ingest.errors import CheckFailed, IngestError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.model import Reading, Rejection, Row
     from ingest.settings import Settings
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decode_message(
@@ -108,7 +106,7 @@ def _row(row: Row, catalog: Catalog) -> dict[str, Any]:
     greenhouse = catalog.greenhouses.get(series.greenhouse_id)
     return {
         "field": row.field,
-        "time": _iso(row.time_us),
+        "time": iso_us(row.time_us),
         "greenhouse": None if greenhouse is None else greenhouse.code,
         "sensor_type": catalog.sensor_types[series.sensor_type_id].name,
         "value": row.value,
@@ -123,17 +121,13 @@ def _row(row: Row, catalog: Catalog) -> dict[str, Any]:
 def _reading_row(reading: Reading) -> dict[str, Any]:
     return {
         "field": reading.field,
-        "time": _iso(reading.time_us),
+        "time": iso_us(reading.time_us),
         "sensor": reading.sensor,
         "sensor_type": reading.sensor_type,
         "value": reading.value,
         "unit": reading.unit,
         "metadata": reading.metadata,
     }
-
-
-def _iso(time_us: int) -> str:
-    return (EPOCH + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
 
 
 def _print(rows: Sequence[dict[str, Any]], rejections: Sequence[Rejection]) -> None:

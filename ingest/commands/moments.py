@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ingest.errors import ConfigurationError
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -23,3 +24,8 @@ def moment(text: str, now: datetime, option: str) -> datetime:
     except (ValueError, OverflowError):
         raise ConfigurationError([f"{option}: {text!r} is neither ISO 8601 nor like 30m, 12h, 7d"]) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def iso_us(time_us: int) -> str:
+    """Write µs since 1970 as ISO 8601 with a Z."""
+    return (EPOCH + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")

@@ -13,12 +13,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ingest.commands.account_report import account_json, print_account
 from ingest.commands.broker_option import chosen_broker
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.errors import BrokerAway, ConfigurationError, RecordingError
 from ingest.load import resume
+from ingest.load.account import Accountant
 from ingest.load.gateways import Fleet
 from ingest.load.pace import Pace
 from ingest.load.recording import files as files_of
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ingest.addresses import BrokerAddress
     from ingest.commands.invocation import Invocation
+    from ingest.load.account import Account
     from ingest.load.replay import Outgoing
     from ingest.load.survey import Survey
     from ingest.settings import Settings
@@ -72,6 +76,13 @@ class _Outcome:
     failure: str | None = None
     """Why the broker was given up."""
     loop: bool = False
+    account: Account | None = None
+    """What is there of it, where that was asked for."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it went well."""
+        return self.whole and (self.account is None or self.account.complete)
 
     @property
     def whole(self) -> bool:
@@ -115,51 +126,81 @@ class _Outcome:
                 "message": point.position.done,
             },
             "failure": self.failure,
+            "verify": None if self.account is None else account_json(self.account, self.files),
+            "ok": self.ok,
         }
 
 
 def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
     """Replay and print the report."""
-    settings = invocation.settings()
+    settings = invocation.settings(*(("metadata", "timeseries") if options.verify else ()))
     files = files_of(options.files)
     address = chosen_broker(settings, options.broker)
     target = f"{address.host}:{address.port}"
     start = _start(options, files, target)
-    async def work() -> _Outcome:
-        async with first_interrupt() as stop:
-            with progress_bar() as on_progress:
-                outcome = _outcome(settings, options, files, target, start, on_progress)
-                trouble = _Trouble()
-                fleet: Fleet[Outgoing] = Fleet(
-                    address,
-                    settings.broker,
-                    outcome.replay.all_client_ids,
-                    deadline_s=options.deadline_s,
-                    on_acknowledged=outcome.replay.on_acknowledged,
-                    on_refused=outcome.replay.on_refused,
-                    on_trouble=trouble.tell,
-                )
-                if start.finished:
-                    remark(f"everything has been replayed, says {resume.resume_file(files)}: remove it, or leave --resume out")
-                    return outcome
-                outcome.replay.keep()
-                try:
-                    async with fleet:
-                        await outcome.replay.run(fleet, stop, _told_to(on_progress, outcome))
-                except BrokerAway as error:
-                    outcome.failure = str(error)
-                outcome.interrupted = stop.is_set()
-                outcome.unheard = fleet.unheard
-                outcome.reconnects = max(fleet.connections - outcome.gateways, 0)
-                return outcome
-
-    outcome = asyncio.run(work())
-    ok = outcome.whole
+    outcome = asyncio.run(_replay(settings, options, files, address, start))
     if as_json:
-        print_json(outcome.as_json() | {"ok": ok})
+        print_json(outcome.as_json())
     else:
         _print(outcome)
-    return _ended(outcome, ok=ok)
+    return _ended(outcome)
+
+
+async def _replay(
+    settings: Settings, options: Options, files: Sequence[Path], address: BrokerAddress, start: ResumePoint
+) -> _Outcome:
+    """Read the files through, publish what is in them, and take account of it."""
+    target = f"{address.host}:{address.port}"
+    async with contextlib.AsyncExitStack() as around:
+        stop = await around.enter_async_context(first_interrupt())
+        on_progress = around.enter_context(progress_bar())
+        accountant = None
+        if options.verify:
+            accountant = await around.enter_async_context(Accountant(settings, options.patience_s))
+        outcome = _outcome(
+            settings, options, files, target, start, accountant=accountant, on_progress=on_progress
+        )
+        if start.finished:
+            remark(f"{resume.resume_file(files)} says that all is done; without --resume it begins anew")
+            return outcome
+        await _publish(settings, options, address, outcome, stop=stop, on_progress=on_progress)
+        if accountant is not None:
+            outcome.account = await accountant.settle(
+                stop if outcome.interrupted and not options.loop else asyncio.Event(),
+                lambda done, readings: on_progress(Progress("in the tables", done, readings)),
+            )
+        return outcome
+
+
+async def _publish(
+    settings: Settings,
+    options: Options,
+    address: BrokerAddress,
+    outcome: _Outcome,
+    *,
+    stop: asyncio.Event,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Publish until the end, *stop*, or the broker is given up."""
+    replay = outcome.replay
+    replay.keep()
+    fleet: Fleet[Outgoing] = Fleet(
+        address,
+        settings.broker,
+        replay.all_client_ids,
+        deadline_s=options.deadline_s,
+        on_acknowledged=replay.on_acknowledged,
+        on_refused=replay.on_refused,
+        on_trouble=_Trouble().tell,
+    )
+    try:
+        async with fleet:
+            await replay.run(fleet, stop, _told_to(on_progress, outcome))
+    except BrokerAway as error:
+        outcome.failure = str(error)
+    outcome.interrupted = stop.is_set()
+    outcome.unheard = fleet.unheard
+    outcome.reconnects = max(fleet.connections - outcome.gateways, 0)
 
 
 def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
@@ -171,7 +212,9 @@ def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
         return ResumePoint()
     start = resume.read(path, files, target)
     if start.shift_us is not None and not options.shift_time:
-        raise ConfigurationError(["--resume: the replay that it goes on with has moved times: add --shift-time"])
+        raise ConfigurationError(
+            ["--resume: the replay that it goes on with has moved times: add --shift-time"]
+        )
     return start
 
 
@@ -181,6 +224,8 @@ def _outcome(
     files: Sequence[Path],
     target: str,
     start: ResumePoint,
+    *,
+    accountant: Accountant | None,
     on_progress: Callable[[Progress], None],
 ) -> _Outcome:
     """Read the files through, and prepare."""
@@ -199,7 +244,9 @@ def _outcome(
         keep_retained=options.retained,
     )
     gateways = len(names) + len(found.client_ids)
-    return _Outcome(files, target, found, Replay(plan, settings, start), gateways, loop=options.loop)
+    return _Outcome(
+        files, target, found, Replay(plan, settings, start, accountant), gateways, loop=options.loop
+    )
 
 
 def _told_to(on_progress: Callable[[Progress], None], outcome: _Outcome) -> Callable[[Replay], None]:
@@ -260,13 +307,15 @@ def _print(outcome: _Outcome) -> None:
              tally.first_refused],
             empty="",
         )  # fmt: skip
-    for damage in outcome.survey.damages:
-        remark(str(damage))
+    if outcome.account is not None:
+        print_account(outcome.account, outcome.files)
 
 
-def _ended(outcome: _Outcome, *, ok: bool) -> int:
+def _ended(outcome: _Outcome) -> int:
     """Say how to go on, and give the exit code."""
     replay = outcome.replay
+    for damage in outcome.survey.damages:
+        remark(str(damage))
     if replay.unkept is not None:
         remark(replay.unkept)
     if outcome.failure is not None:
@@ -275,4 +324,4 @@ def _ended(outcome: _Outcome, *, ok: bool) -> int:
         remark(f"run it again with --resume to go on at {replay.point.text(outcome.files)}")
     if outcome.interrupted and not outcome.loop and outcome.failure is None:
         return EXIT_INTERRUPTED
-    return 0 if ok else 1
+    return 0 if outcome.ok else 1

@@ -95,7 +95,7 @@ def parse_time(value: object, time_range_us: tuple[int, int]) -> int | TimeFault
     if type(value) is str:
         # The separator is looked at first: fromisoformat alone takes a bare date for midnight and
         # reads some 13-digit epoch numbers as dates.
-        if value[10:11] != "T" or (time_us := time_from_iso(value)) is None:
+        if value[10:11] != "T" or (time_us := _from_iso(value)) is None:
             time_us = _from_text(value.strip().upper())
     elif type(value) is int or type(value) is float:
         time_us = _from_epoch_number(value)
@@ -124,15 +124,18 @@ def bad_time(field: str, fault: TimeFault) -> Rejection:
     return Rejection(field, "bad_timestamp", fault if isinstance(fault, ClockFault) else str(fault))
 
 
-def time_from_iso(text: str) -> int | None:
-    """Read ISO 8601 with a time of day as µs since 1970-01-01 UTC; None where it is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
+def since_epoch_us(moment: datetime) -> int:
+    """Give *moment*, in UTC if it names no zone, as µs since 1970-01-01 UTC."""
     # Exact, as timestamp() is not, and faster: 0.13 µs, against 0.19 and 0.21 by floor division.
     since = moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)
     return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
+
+
+def _from_iso(text: str) -> int | None:
+    try:
+        return since_epoch_us(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def _from_text(text: str) -> int | None:
@@ -141,7 +144,7 @@ def _from_text(text: str) -> int | None:
         exact = len(text) <= 19 and text.lstrip("+-").isdecimal()  # noqa: PLR2004 - the digits of 64 bits
         return _from_epoch_number(int(text) if exact else float(text))
     if (text[10:11] in ("T", " ") and text[4:5] == "-") or text[8:9] == "T":
-        return time_from_iso(text)
+        return _from_iso(text)
     return None
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Pace:
-    """Begins with the first message it is asked about; at most one of *speed* and *rate*, without either now."""
+    """Begins with the first message it is asked about; at most one of *speed* and *rate*."""
 
     speed: float | None = None
-    """Recorded seconds in a second. What is late is caught up with, so that the recording's length is kept."""
+    """Recorded seconds in a second. What is late is caught up with: the recording keeps its length."""
     rate: float | None = None
     """Messages in a second, never more: what is late is not caught up with."""
     late_s: float = 0.0

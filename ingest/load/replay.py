@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ingest.decode import Routes
 from ingest.decode.routes import IGNORED
+from ingest.errors import RecordingError
 from ingest.load import resume
 from ingest.load.gateways import Fleet, gateway_of
 from ingest.load.resume import Position, ResumePoint
@@ -306,5 +307,5 @@ class Replay:
         files = self._plan.files
         try:
             resume.write(resume.resume_file(files), self.point, files, self._plan.target, to_disk=to_disk)
-        except resume.RecordingError as error:
+        except RecordingError as error:
             self.unkept = str(error)

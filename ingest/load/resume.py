@@ -107,7 +107,9 @@ def read(path: Path, files: Sequence[Path], target: str) -> ResumePoint:
         known = (tree["version"], tree["files"], tree["target"])
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{path} is no resume point; remove it to begin anew") from error
-    if known != (_VERSION, [each.name for each in files], target) or not 0 <= point.position.file < len(files):
+    if known != (_VERSION, [each.name for each in files], target) or not 0 <= point.position.file < len(
+        files
+    ):
         named = ", ".join(map(str, known[1])) if isinstance(known[1], list) else known[1]
         raise RecordingError(f"{path} is of another replay ({named} to {known[2]}); remove it to begin anew")
     return point

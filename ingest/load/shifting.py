@@ -1,9 +1,9 @@
 """A payload's times moved, and nothing else of it: not a value, not a space, not the order of its keys.
 
 Touches the fields that `decode/readings` takes for a time: `timestamp` of a reading, of the readings of an
-array or a batch, of the batch itself, of a flat map. Each keeps its spelling: seconds stay seconds, text stays
-text, an offset stays. What the decoder cannot read as a time stays as it is, and so does a time of 1970, where
-a clock begins that was never set. Pure.
+array or a batch, of the batch itself, of a flat map. Each keeps its spelling: seconds stay seconds, text
+stays text, an offset stays. What the decoder cannot read as a time stays as it is, and so does a time of
+1970, where a clock begins that was never set. Pure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _TOKEN = re.compile(rf'{_STRING}|[{{}}\[\],:]|[^\s{{}}\[\],:"]+', re.DOTALL)
 _ONLY = re.compile(rf'"{_KEY}"\s*:\s*({_STRING}|[^\s{{}}\[\],:"]+)')
 _PLAIN_INTEGER = re.compile(r"-?[0-9]+")
 _EXTENDED = re.compile(
-    r"(?P<date>\d{4}-\d\d-\d\d)(?P<gap>[Tt ])(?P<time>\d\d:\d\d)(?P<second>:\d\d)?(?P<rest>(?:[.,]\d+)?(?:[Zz]|[+-].*)?)"
+    r"(?P<date>\d{4}-\d\d-\d\d)(?P<gap>[Tt ])(?P<minute>\d\d:\d\d)(?P<second>:\d\d)?"
+    r"(?P<rest>(?:[.,]\d+)?(?:[Zz]|[+-].*)?)"
 )
 
 
@@ -80,23 +81,23 @@ def _walked(text: str, payload_format: PayloadFormat) -> Iterator[tuple[int, int
     brackets: list[str] = []
     key = last = ""
     for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token in "{[":
+        piece = match.group()
+        if piece in "{[":
             path.append(key)
-            brackets.append(token)
+            brackets.append(piece)
             key = ""
-        elif token in "}]":
+        elif piece in "}]":
             if not brackets:
                 return
             brackets.pop()
             key = path.pop()
-        elif token == ":":
+        elif piece == ":":
             key = _unescaped(last)
-        elif token == ",":
+        elif piece == ",":
             key = "" if brackets and brackets[-1] == "[" else key
         elif key == _KEY and last == ":" and _is_read(brackets, path, payload_format):
             yield match.span()
-        last = token
+        last = piece
 
 
 def _is_read(brackets: list[str], path: list[str], payload_format: PayloadFormat) -> bool:

@@ -38,9 +38,7 @@ class Survey:
     damages: list[Damage] = field(default_factory=list)
 
 
-def survey(
-    files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None
-) -> Survey:
+def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None) -> Survey:
     """Read *files* through, of which those before *start* are done; raises RecordingError.
 
     *on_block* hears how many messages there are so far.

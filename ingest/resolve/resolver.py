@@ -6,6 +6,7 @@ Pure: no clock, no logger, no await; runs in the event loop, between decode and 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from ingest.model import (
@@ -28,6 +29,7 @@ from ingest.resolve.series import series_of_label, series_of_reading
 from ingest.resolve.stored_metadata import UnstorableMetadata, stored_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from ingest.labels import LabelRules
@@ -129,19 +131,26 @@ class Resolver:
             refused.clear()
         self._refusing.clear()
 
-    def plain(self, scope: Scope, names: Names, value: float, time_us: int) -> tuple[Row, Gateway] | None:
-        """Give the row of a message that is one reading, where its names are known and its value in range.
+    def plain(self, readings: Iterable[tuple[Scope, Names, float, int]]) -> tuple[list[Row], list[Gateway]]:
+        """Give the row and the gateway of each message that is one reading, in their order.
 
-        The short cut of the hot path: None for everything else, which `resolve` looks at. TypeError where
-        *names* has what cannot be a key.
+        The short cut of the hot path: it ends before the first whose names are not known, or whose value is
+        out of range: `resolve` looks at those.
         """
-        topic = self._topics.get(scope)
-        if topic is None or (known := topic.known.get(names)) is None:
-            return None
-        series, minimum, maximum, _, stored = known
-        if not minimum <= value <= maximum:
-            return None
-        return _new(Row, (series, time_us, value, stored, "")), topic.gateway
+        topics = self._topics
+        rows: list[Row] = []
+        gateways: list[Gateway] = []
+        with contextlib.suppress(TypeError):  # a name that is a list or an object
+            for scope, names, value, time_us in readings:
+                topic = topics.get(scope)
+                if topic is None or (known := topic.known.get(names)) is None:
+                    break
+                series, minimum, maximum, _, stored = known
+                if not minimum <= value <= maximum:
+                    break
+                rows.append(_new(Row, (series, time_us, value, stored, "")))
+                gateways.append(topic.gateway)
+        return rows, gateways
 
     def plain_map(
         self, scope: Scope, labels: dict[str, Any], time_us: int

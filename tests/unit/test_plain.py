@@ -145,14 +145,13 @@ def test_what_real_gateways_send_is_the_same_both_ways() -> None:
 )  # fmt: skip
 def test_most_messages_take_the_short_cut(change: dict[str, object]) -> None:
     payload = json.dumps(PLAIN | change).encode()
-    plain = DECODER.plain(TEMPERATURE, payload, RECEIPT_US)
-    assert plain is not None
-    intake, batch = taken([Delivery(TEMPERATURE, payload, 2, 1)])
-    found = intake.resolver.plain(*plain)
-    assert found is not None
-    row, gateway = found
-    assert row._replace(time_us=0) == batch.rows[0]._replace(time_us=0)
-    assert gateway is batch.gateways[0]
+    message = Delivery(TEMPERATURE, payload, 2, 1)
+    plain = DECODER.plain([message], [RECEIPT_US])
+    assert len(plain) == 1
+    intake, batch = taken([message])
+    rows, gateways = intake.resolver.plain(plain)
+    assert [row._replace(time_us=0) for row in rows] == [row._replace(time_us=0) for row in batch.rows]
+    assert gateways == batch.gateways
 
 
 @pytest.mark.parametrize(
@@ -163,7 +162,9 @@ def test_most_messages_take_the_short_cut(change: dict[str, object]) -> None:
     ],
 )  # fmt: skip
 def test_what_is_out_of_the_ordinary_takes_the_long_way(change: dict[str, object]) -> None:
-    assert DECODER.plain(TEMPERATURE, json.dumps(PLAIN | change).encode(), RECEIPT_US) is None
+    good = Delivery(TEMPERATURE, json.dumps(PLAIN).encode(), 2, 1)
+    odd = good._replace(payload=json.dumps(PLAIN | change).encode())
+    assert len(DECODER.plain([good, good, odd, good], [RECEIPT_US] * 4)) == 2
 
 
 def test_most_flat_maps_take_the_short_cut() -> None:
@@ -194,8 +195,9 @@ def test_a_flat_map_with_one_odd_label_takes_the_long_way(change: dict[str, obje
 
 
 def test_a_value_out_of_range_takes_the_long_way() -> None:
-    intake, batch = taken([Delivery(TEMPERATURE, json.dumps(PLAIN).encode(), 2, 1)])
-    plain = DECODER.plain(TEMPERATURE, json.dumps(PLAIN | {"value": 6484.1}).encode(), RECEIPT_US)
-    assert plain is not None
-    assert intake.resolver.plain(*plain) is None
+    good = Delivery(TEMPERATURE, json.dumps(PLAIN).encode(), 2, 1)
+    hot = good._replace(payload=json.dumps(PLAIN | {"value": 6484.1}).encode())
+    intake, batch = taken([good])
+    rows, _ = intake.resolver.plain(DECODER.plain([good, hot, good], [RECEIPT_US] * 3))
+    assert len(rows) == 1
     assert batch.rows[0].value == 21.5

@@ -1,4 +1,4 @@
-"""Times moved: what is decoded afterwards is what was decoded before, later by as much, in the same spelling."""
+"""Times moved: what is decoded then is what was decoded before, later by as much, in the same spelling."""
 
 from __future__ import annotations
 
@@ -79,17 +79,20 @@ def test_only_what_the_decoder_takes_for_a_time_is_moved() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"24.5", b"\xff\"timestamp\": 1764147600", b'"timestamp"', b'{"timestamp"', b"}{", b"[" * 9]
+    "payload",
+    [b"", b"24.5", b'\xff"timestamp": 1764147600', b'"timestamp"', b'{"timestamp"', b"}{", b"[" * 9],
 )
 def test_what_is_no_json_stays_or_is_at_least_survived(payload: bytes) -> None:
     assert shifted(payload, "reading", HOUR_US) == payload
 
 
-TIMES = st.one_of(
+TIMES: st.SearchStrategy[object] = st.one_of(
     st.integers(1_500_000_000, 1_900_000_000),
     st.integers(1_500_000_000_000, 1_900_000_000_000),
     st.decimals(1_500_000_000, 1_900_000_000, places=3).map(float),
-    st.datetimes().filter(lambda moment: 1971 < moment.year < 9000).map(lambda moment: f"{moment.isoformat()}Z"),
+    st.datetimes()
+    .filter(lambda moment: 1971 < moment.year < 9000)
+    .map(lambda moment: f"{moment.isoformat()}Z"),
     st.sampled_from([None, "", "soon", [], -5, True]),
 )
 NESTED = st.recursive(
@@ -101,7 +104,8 @@ NESTED = st.recursive(
     max_leaves=8,
 )
 READINGS = st.fixed_dictionaries(
-    {"value": st.floats(-1e6, 1e6)}, optional={"timestamp": TIMES, "metadata": NESTED, "sensor_type": st.just("x")}
+    {"value": st.floats(-1e6, 1e6)},
+    optional={"timestamp": TIMES, "metadata": NESTED, "sensor_type": st.just("x")},
 )
 PAYLOADS = st.one_of(
     READINGS,
