@@ -72,6 +72,9 @@ def simulate(
     speed: Annotated[
         float, typer.Option(min=0.01, max=10_000, help="With --broker: faster than time.")
     ] = 1.0,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
+    ] = 60.0,
     as_json: Json = False,
 ) -> None:
     """Simulate greenhouses and their gateways, into a file, to a broker, or both."""
@@ -93,7 +96,7 @@ def simulate(
         formats=_formats(formats),
         qos=qos,
     )
-    targets = simulating.Targets(output, broker, catalog, speed)
+    targets = simulating.Targets(output, broker, catalog, speed, deadline)
     finish(
         context, lambda invocation: simulating.run(invocation, plan, targets, start=start, as_json=as_json)
     )

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ingest.addresses import broker_address, split_credentials
+from ingest.commands.broker_option import chosen_broker
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.moments import moment
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_table, remark
-from ingest.errors import CheckFailed, ConfigurationError
+from ingest.errors import BrokerAway, CheckFailed, ConfigurationError
 from ingest.load.live import Published, publish
+from ingest.load.pace import Pace
 from ingest.load.recording import Recording
 from ingest.load.simulate.gateway import client_id, number_of
 from ingest.load.simulate.stream import catalog_of, messages
@@ -52,8 +53,10 @@ class Targets:
     output: Path | None
     broker: str | None
     catalog: Path | None
-    speed: float = 1.0
+    speed: float
     """How much faster than the time simulated it is published."""
+    deadline_s: float
+    """How long the broker may be away."""
 
 
 @dataclass(slots=True)
@@ -64,6 +67,9 @@ class _Outcome:
     file_bytes: int | None = None
     published: Published | None = None
     reconnects: int = 0
+    unheard: int = 0
+    failure: str | None = None
+    """Why the broker was given up."""
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -71,11 +77,12 @@ class _Outcome:
 def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | None, as_json: bool) -> int:
     """Simulate *plan* from *start*; without one a file begins at FILE_START, and what is published ends now.
 
-    Returns 1 when the broker refused a message.
+    Returns 1 when the broker refused a message or stayed away, 130 when it was interrupted.
     """
     broker = None
     if targets.broker is not None:
-        broker = (_address(targets.broker), invocation.settings().broker)
+        settings = invocation.settings()
+        broker = (chosen_broker(settings, targets.broker), settings.broker)
     elif start is None:
         start = FILE_START.isoformat()
     if start is not None:
@@ -91,8 +98,9 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
     published = outcome.published
     if published is not None and published.refused:
         remark(f"the broker refused {published.refused} messages, the first: {published.first_refusal}")
-        return 1
-    return 0
+    if outcome.failure is not None:
+        remark(outcome.failure)
+    return 1 if outcome.failure is not None or (published is not None and published.refused) else 0
 
 
 async def _simulate(
@@ -108,7 +116,7 @@ async def _simulate(
                 if broker is None:
                     await _to_file(outcome, tell, stop)
                 else:
-                    await _to_broker(outcome, targets.speed, broker, tell, stop, fixed=fixed)
+                    await _to_broker(outcome, targets, broker, tell, stop, fixed=fixed)
             finally:
                 if recording is not None:
                     recording.close()
@@ -128,7 +136,7 @@ async def _to_file(outcome: _Outcome, tell: Callable[[Recorded], None], stop: as
 
 async def _to_broker(
     outcome: _Outcome,
-    speed: float,
+    targets: Targets,
     broker: tuple[BrokerAddress, BrokerSettings],
     tell: Callable[[Recorded], None],
     stop: asyncio.Event,
@@ -138,29 +146,25 @@ async def _to_broker(
     from ingest.load.gateways import Fleet  # noqa: PLC0415 (paho; a simulation into a file needs none)
 
     plan = outcome.plan
-    account = outcome.published = Published()
+    account = outcome.published = Published(Pace(targets.speed))
     fleet: Fleet[Recorded] = Fleet(
         *broker,
         [client_id(plan.seed, number) for number in range(plan.gateways)],
+        deadline_s=targets.deadline_s,
         on_acknowledged=account.on_acknowledged,
         on_refused=account.on_refused,
     )
-    async with fleet:
-        if not fixed:  # decided only here: connecting took its time
-            # Faster than time, it begins in the past: both end together, and no reading is of the future.
-            ahead = timedelta(microseconds=round(plan.duration_us * (1 - 1 / speed)))
-            plan = outcome.plan = _starting(plan, datetime.now(UTC) - ahead)
-        await publish(
-            messages(plan),
-            fleet,
-            account,
-            gateway_of=number_of,
-            start_us=plan.start_us,
-            speed=speed,
-            stop=stop,
-            on_published=tell,
-        )
-        outcome.reconnects = fleet.connections - plan.gateways
+    try:
+        async with fleet:
+            if not fixed:  # decided only here: connecting took its time
+                # Faster than time, it begins in the past: both end together, no reading is of the future.
+                ahead = timedelta(microseconds=round(plan.duration_us * (1 - 1 / targets.speed)))
+                plan = outcome.plan = _starting(plan, datetime.now(UTC) - ahead)
+            await publish(messages(plan), fleet, account, gateway_of=number_of, stop=stop, tell=tell)
+    except BrokerAway as error:
+        outcome.failure = str(error)
+    outcome.reconnects = max(0, fleet.connections - plan.gateways)
+    outcome.unheard = fleet.unheard
 
 
 def _teller(
@@ -187,18 +191,6 @@ def _starting(plan: Plan, start: datetime) -> Plan:
             [f"--start: {start.isoformat()} and --duration leave the years 1970 to 9998"]
         )
     return plan
-
-
-def _address(url: str) -> BrokerAddress:
-    """Take --broker apart; ConfigurationError where others could read a login in a list of processes."""
-    bare, username, password = split_credentials(url)
-    if username is not None or password is not None:
-        fault = "--broker: a command line is no place for credentials; set broker.username and "
-        raise ConfigurationError([fault + "INGEST_BROKER__PASSWORD or INGEST_BROKER__PASSWORD_FILE"])
-    try:
-        return broker_address(bare)
-    except ValueError as error:
-        raise ConfigurationError([f"--broker: {error}"]) from None
 
 
 def _write_catalog(plan: Plan, path: Path) -> None:
@@ -228,10 +220,12 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> None:
         report |= {
             "acknowledged": published.acknowledged,
             "refused": published.refused,
+            "unheard": outcome.unheard,
             "reconnects": outcome.reconnects,
+            "failure": outcome.failure,
             "puback_p50_ms": published.latency_at_ms(0.5),
             "puback_p99_ms": published.latency_at_ms(0.99),
-            "behind_s": round(published.behind_s, 3),
+            "late_s": round(published.pace.late_s, 3),
         }
     if as_json:
         print_json(report)

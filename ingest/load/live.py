@@ -1,12 +1,13 @@
 """A stream of messages to a broker at its own pace: each when it is due, each gateway by its own connection.
 
-Owns when a message is due, and the account of what became of it. It waits for the broker (`Fleet.publish`)
-rather than let anything grow; being late is told, not hidden. Runs on the event loop.
+Owns the account of what became of them. It waits for the broker (`Fleet.publish`) rather than let anything
+grow; being late is told, not hidden. Runs on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ingest.load.gateways import Fleet
+    from ingest.load.pace import Pace
     from ingest.load.recording import Recorded
 
 _WORTH_WAITING_S: Final = 0.002
@@ -26,12 +28,11 @@ _WORTH_WAITING_S: Final = 0.002
 class Published:
     """What became of the messages of one run."""
 
+    pace: Pace
     messages: int = 0
     acknowledged: int = 0
     refused: int = 0
     first_refusal: str | None = None
-    behind_s: float = 0.0
-    """By how much the latest message was late when it went out."""
     latency_ms: Counter[int] = field(default_factory=Counter)
     """How long PUBACKs took, counted by the millisecond."""
 
@@ -61,34 +62,27 @@ async def publish(
     account: Published,
     *,
     gateway_of: Callable[[Recorded], int],
-    start_us: int,
-    speed: float,
     stop: asyncio.Event,
-    on_published: Callable[[Recorded], None],
+    tell: Callable[[Recorded], None],
 ) -> None:
     """Publish *messages* until their end or *stop*, then wait for the PUBACKs that are still to come.
 
-    One that is of *start_us* is due now, the others later by their own distance over *speed*. Raises
-    BrokerAway.
+    *tell* hears of each one that was published. Raises BrokerAway.
     """
-    began_s = time.monotonic()
     for message in messages:
-        late_s = time.monotonic() - began_s - (message.received_us - start_us) / 1_000_000 / speed
-        if late_s < -_WORTH_WAITING_S and await _stopped_within(-late_s, stop):
-            break
+        wait_s = account.pace.wait_s(message.received_us, time.monotonic())
+        if wait_s > _WORTH_WAITING_S:
+            await _within(wait_s, stop)
         if stop.is_set():
             break
-        account.behind_s = max(account.behind_s, late_s)
         await fleet.publish(gateway_of(message), message)
         account.messages += 1
-        on_published(message)
+        tell(message)
     await fleet.drain()
 
 
-async def _stopped_within(seconds: float, stop: asyncio.Event) -> bool:
-    try:
+async def _within(seconds: float, stop: asyncio.Event) -> None:
+    """Wait so long, or until *stop*."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()
-    except TimeoutError:
-        return False
-    return True

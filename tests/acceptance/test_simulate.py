@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from ingest.load.recording import Block, read
 from ingest.settings import Settings
 from tests.acceptance.command_line import CommandLine, report
 from tests.acceptance.workers import WorkerProcess
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +67,7 @@ def test_the_same_seed_gives_the_same_file_in_every_process(ingest: CommandLine)
         (("--output", "x.jsonl.gz", "--start", "9999-12-31"), "leave the years 1970 to 9998"),
         (
             ("--broker", f"mqtt://u:{SECRET}@127.0.0.1"),
-            "--broker: a command line is no place for credentials",
+            "--broker: may hold no login",
         ),
         (("--broker", "http://127.0.0.1"), "--broker: must begin with mqtt://"),
     ],
@@ -85,6 +87,28 @@ def test_a_file_that_is_there_is_not_written_over(ingest: CommandLine) -> None:
     done = ingest("simulate", "--output", "x.jsonl.gz", "--duration", "1")
     assert (done.returncode, "exists already" in done.stderr) == (1, True)
     assert (ingest.directory / "x.jsonl.gz").read_bytes() == b"somebody's"
+
+
+def test_more_gateways_than_file_handles_is_said_before_anything_is_published(ingest: CommandLine) -> None:
+    command = ingest.command("simulate", "--broker", "mqtt://127.0.0.1", "--gateways", "100")
+    limited = ["sh", "-c", 'ulimit -n 100 && exec "$@"', "sh", *command]
+    done = subprocess.run(
+        limited, capture_output=True, text=True, check=False, cwd=ingest.directory, env=ingest.environment
+    )
+    assert done.returncode == 2
+    assert "more than the 100 allowed: raise `ulimit -Hn`" in done.stderr
+
+
+def test_a_broker_that_stays_away_is_a_clear_end_with_an_account(ingest: CommandLine) -> None:
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    done = ingest(
+        *("simulate", "--broker", url, "--output", "x.jsonl.gz", "--gateways", "2", "--deadline", "0.5"),
+        "--json",
+    )
+    assert done.returncode == 1
+    assert "had no connection to 127.0.0.1" in done.stderr
+    assert (report(done)["messages"], report(done)["acknowledged"]) == (0, 0)
+    assert list(recorded(ingest.directory / "x.jsonl.gz")) == []
 
 
 def test_interrupted_it_leaves_a_recording_that_can_be_read(ingest: CommandLine) -> None:

@@ -57,7 +57,7 @@ _AIR_J_M3_K: Final = 1206.0
 _CAPACITY_J_M2_K: Final = 50_000.0
 """Air, crop and top of the soil; with the cover's 8 W/m²K a closed house follows in an hour and a half."""
 _LATENT_SHARE: Final = 0.5
-"""Of the sun inside, so much goes into transpiration of a grown crop (Stanghellini 1987)."""
+"""Of the sun that is absorbed inside, so much goes into transpiration of a grown crop (Stanghellini 1987)."""
 _EVAPORATION_J_G: Final = 2450.0
 _NIGHT_TRANSPIRATION_G_M2_H: Final = 12.0
 """Into dry air; none into saturated."""
@@ -189,12 +189,13 @@ class Greenhouse:
         )
 
         loss_w_m2_k = self._cover_w_m2_k + _AIR_J_M3_K * _HEIGHT_M * changes_h / 3600
-        gain_w_m2 = inside_w * _ABSORBED_SHARE * (1 - _LATENT_SHARE) + heating
+        absorbed_w_m2 = inside_w * _ABSORBED_SHARE
+        gain_w_m2 = absorbed_w_m2 * (1 - _LATENT_SHARE) + heating
         balance_c = sky.temperature_c + gain_w_m2 / loss_w_m2_k
         temperature += (balance_c - temperature) * -math.expm1(-MINUTE_S * loss_w_m2_k / _CAPACITY_J_M2_K)
 
         transpired_g_m2_h = (
-            inside_w * _LATENT_SHARE * 3600 / _EVAPORATION_J_G
+            absorbed_w_m2 * _LATENT_SHARE * 3600 / _EVAPORATION_J_G
             + _NIGHT_TRANSPIRATION_G_M2_H * max(0.0, 100 - humidity) / 100
         )
         dew_g_m3 = saturation_g_m3((temperature + sky.temperature_c) / 2)  # the cover is between the two
