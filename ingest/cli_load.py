@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.commands.invocation import Json, finish
+from ingest.commands.report_option import Report
 
 load_app = typer.Typer(rich_markup_mode=None)
 
@@ -67,6 +68,7 @@ def replay(
     deadline: Annotated[
         float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
     ] = 60.0,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Publish recordings again. Exit 1 when something was damaged, refused or, with --verify, is missing."""
@@ -92,5 +94,6 @@ def replay(
         verify=verify,
         patience_s=patience,
         deadline_s=deadline,
+        report=report,
     )
     finish(context, lambda invocation: replaying_recordings.run(invocation, options, as_json=as_json))

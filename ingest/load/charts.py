@@ -33,7 +33,7 @@ STYLE: Final = """
     .chart .mark { stroke: var(--faint); stroke-dasharray: 3 3 }
     .chart .line { fill: none; stroke-width: 1.6; stroke-linejoin: round }
     .chart .key { stroke-width: 4 }
-    .chart .band { opacity: .22 }
+    .chart .band, .chart .pale { opacity: .25 }
     .chart .s0 { --own: var(--s0) } .chart .s1 { --own: var(--s1); stroke-dasharray: 6 3 }
     .chart .s2 { --own: var(--s2); stroke-dasharray: 2 2 }
     .chart .s3 { --own: var(--s3); stroke-dasharray: 8 2 2 2 }
@@ -68,6 +68,14 @@ class Axis:
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
         return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+class Title(NamedTuple):
+    """What a chart is called, and what it says to who cannot see it; *name* tells its ids from others'."""
+
+    name: str
+    title: str
+    description: str
 
 
 class Line(NamedTuple):
@@ -106,7 +114,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    held: int
 
 
 def text(value: object) -> str:
@@ -141,7 +149,7 @@ def logarithmic(low: float, high: float, label: str) -> Axis:
     if high <= low * 1.001:
         low, high = low / 2, high * 2
     tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(tens) <= 3 else (1,)  # noqa: PLR2004 (more would not be legible)
+    steps = (1, 2, 5) if high / low <= 500 else (1,)  # noqa: PLR2004 (more would not be legible)
     marks = [step * 10.0**ten for ten in tens for step in steps]
     ticks = tuple((mark, f"{mark:,g}") for mark in marks if low * 0.999 <= mark <= high * 1.001)
     return Axis(low, high, ticks, label, log=True)
@@ -166,9 +174,7 @@ def _step(span: float) -> float:
 
 
 def line_chart(
-    name: str,
-    title: str,
-    description: str,
+    title: Title,
     x: Axis,
     y: Axis,
     lines: Sequence[Line],
@@ -176,7 +182,7 @@ def line_chart(
     band: Band | None = None,
     marks: Sequence[Mark] = (),
 ) -> str:
-    """Draw *lines* over each other; *name* tells this chart's ids from those of others on the page."""
+    """Draw *lines* over each other, *band* and *marks* under them."""
     body = [*_axes(x, y), *_marks(x, marks)]
     if band is not None and band.points:
         across = [_point(x, y, at, high) for at, _, high in band.points]
@@ -187,36 +193,29 @@ def line_chart(
         body.append(f'  <path class="line {line.look}" d="{path}"/>')
     named = [(line.look, line.name) for line in lines]
     if band is not None:
-        named.append((band.look, band.name))
-    return _chart(name, title, description, (WIDTH, _HEIGHT), [*_legend(named), *body])
+        named.append((f"{band.look} pale", band.name))
+    return _chart(title, (WIDTH, _HEIGHT), [*_legend(named), *body])
 
 
-def histogram(
-    name: str, title: str, description: str, x: Axis, y: Axis, bins: Sequence[Bin], marks: Sequence[Mark]
-) -> str:
+def histogram(title: Title, x: Axis, y: Axis, bins: Sequence[Bin], marks: Sequence[Mark]) -> str:
     """Draw *bins* with *marks* over them."""
     body = list(_axes(x, y))
     for each in bins:
-        left, top = _at(x, y, each.low, each.count)
+        left, top = _at(x, y, each.low, each.held)
         right, bottom = _at(x, y, each.high, y.low)
-        body.append(
-            f'  <rect class="area s0" x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 0.5, 0.5):.1f}"'
-            f' height="{bottom - top:.1f}"/>'
-        )
-    return _chart(name, title, description, (WIDTH, _HEIGHT), [*body, *_marks(x, marks)])
+        body.append(_area("s0", left, top, (max(right - left - 0.5, 0.5), bottom - top)))
+    return _chart(title, (WIDTH, _HEIGHT), [*body, *_marks(x, marks)])
 
 
 def bar_chart(
-    name: str,
-    title: str,
-    description: str,
+    title: Title,
     groups: Sequence[tuple[str, Sequence[Bar]]],
     *,
     legend: Sequence[tuple[str, str]] = (),
     mark: str = "",
     size: tuple[int, int, int] = (WIDTH, 150, 70),
 ) -> str:
-    """Draw lying bars in *groups* with their names; *legend* is (look, name), *mark* a name for the full width.
+    """Draw lying bars in *groups* with their names; *legend* is (look, name), *mark* the full width.
 
     *size*: the width of all, and what of it is left of the bars and right of them.
     """
@@ -240,12 +239,12 @@ def bar_chart(
             long = full * min(max(bar.share, 0.0), 1.1)
             at_x, at_y = left + long + 5, y + _BAR - 3
             body += [
-                f'  <rect class="area {bar.look}" x="{left}" y="{y}" width="{long:.1f}" height="{_BAR - 2}"/>',
+                _area(bar.look, left, y, (long, _BAR - 2)),
                 f'  <text class="faint" x="{at_x:.1f}" y="{at_y}">{text(bar.said)}</text>',
             ]
             y += _BAR
         y += _GAP
-    return _chart(name, title, description, (width, height), body)
+    return _chart(title, (width, height), body)
 
 
 def alone(chart: str) -> str:
@@ -255,20 +254,27 @@ def alone(chart: str) -> str:
     return f"{head}\n  <style>{STYLE}\n  </style>\n{body}\n"
 
 
-def _chart(name: str, title: str, description: str, size: tuple[int, int], body: Iterable[str]) -> str:
+def _chart(title: Title, size: tuple[int, int], body: Iterable[str]) -> str:
     width, height = size
+    name = title.name
+    named = f'aria-labelledby="{name}-title {name}-desc"'
     return "\n".join(
         (
-            f'<svg class="chart" viewBox="0 0 {width} {height}" role="img"'
-            f' aria-labelledby="{name}-title {name}-desc">',
-            f'  <title id="{name}-title">{text(title)}</title>',
-            f'  <desc id="{name}-desc">{text(description)}</desc>',
+            f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" {named}>',
+            f'  <title id="{name}-title">{text(title.title)}</title>',
+            f'  <desc id="{name}-desc">{text(title.description)}</desc>',
             f'  <rect class="ground" width="{width}" height="{height}"/>',
-            f'  <text class="title" x="12" y="20">{text(title)}</text>',
+            f'  <text class="title" x="12" y="20">{text(title.title)}</text>',
             *body,
             "</svg>",
         )
     )
+
+
+def _area(look: str, x: float, y: float, size: tuple[float, float]) -> str:
+    width, height = size
+    at = f'x="{x:.1f}" y="{y:.1f}"'
+    return f'  <rect class="area {look}" {at} width="{width:.1f}" height="{height:.1f}"/>'
 
 
 def _legend(named: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -284,15 +290,16 @@ def _legend(named: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _axes(x: Axis, y: Axis) -> Iterator[str]:
     right, bottom = WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     for value, said in y.ticks:
-        at = _at(x, y, x.low, value)[1]
-        yield f'  <line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        yield f'  <text class="faint" x="{_LEFT - 5}" y="{at + 4:.1f}" text-anchor="end">{text(said)}</text>'
+        row = _at(x, y, x.low, value)[1]
+        yield f'  <line class="grid" x1="{_LEFT}" x2="{right}" y1="{row:.1f}" y2="{row:.1f}"/>'
+        yield f'  <text class="faint" x="{_LEFT - 5}" y="{row + 4:.1f}" text-anchor="end">{text(said)}</text>'
     for value, said in x.ticks:
-        at = _at(x, y, value, y.low)[0]
-        yield f'  <line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-        yield f'  <text class="faint" x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{text(said)}</text>'
-    middle = (_LEFT + right) / 2
-    yield f'  <text class="faint" x="{middle:g}" y="{_HEIGHT - 8}" text-anchor="middle">{text(x.label)}</text>'
+        column = _at(x, y, value, y.low)[0]
+        yield f'  <line class="grid" x1="{column:.1f}" x2="{column:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
+        at = f'x="{column:.1f}" y="{bottom + 16}"'
+        yield f'  <text class="faint" {at} text-anchor="middle">{text(said)}</text>'
+    at = f'x="{(_LEFT + right) / 2:g}" y="{_HEIGHT - 8}"'
+    yield f'  <text class="faint" {at} text-anchor="middle">{text(x.label)}</text>'
     yield f'  <text class="faint" x="{right}" y="20" text-anchor="end">{text(y.label)}</text>'
 
 

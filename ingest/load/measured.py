@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+M = TypeVar("M")
 DAY_US: Final = 86_400_000_000
 _MOST_TOTALS: Final = 2_000
-_BINS: Final = 144
+_DAY_PARTS: Final = 144
 """Ten minutes of a day."""
+_LEAST_PART_US: Final = 10_000_000
+"""Every gateway reads once in so long."""
 _OF_A_BIN: Final = 64
 """Values kept, the first that come: enough for a median, and 11 types of sensors are a megabyte."""
 _EXACT_US: Final = 100
@@ -40,7 +43,7 @@ class Latency(NamedTuple):
 
 
 class DayPart(NamedTuple):
-    """What the sensors of a type read in one part of the day: µs since 1970, and of the values 10, 50, 90 %."""
+    """What the sensors of a type read in one part of the day: µs since 1970; 10, 50, 90 % of the values."""
 
     at_us: int
     low: float
@@ -60,7 +63,7 @@ class Number(NamedTuple):
     """A line of the account."""
 
     name: str
-    count: int
+    number: int
     amiss: bool = False
     """A line that should be 0."""
 
@@ -121,6 +124,15 @@ class Meter:
         self._counts[rounded(taken_us)] += 1
         self._most_us = max(self._most_us, taken_us)
 
+    def timing(self, then: Callable[[int, M, int, int], None]) -> Callable[[int, M, int, int], None]:
+        """Give a callback for PUBACKs that times them and calls *then*."""
+
+        def hear(gateway: int, message: M, sent_us: int, acknowledged_us: int) -> None:
+            self.took(sent_us, acknowledged_us)
+            then(gateway, message, sent_us, acknowledged_us)
+
+        return hear
+
     @property
     def rates(self) -> tuple[Rate, ...]:
         """Give messages a second between one hearing and the next."""
@@ -149,13 +161,18 @@ def latency_of(name: str, seconds: Iterable[float]) -> tuple[Latency, ...]:
     return (Latency(name, Counter(map(rounded, taken_us)), max(taken_us)),) if taken_us else ()
 
 
+def part_us(duration_us: int) -> int:
+    """Give how long a part is of a day, or of the *duration_us* that there are of one."""
+    return max(-(-min(duration_us, DAY_US) // _DAY_PARTS), _LEAST_PART_US)
+
+
 class Days:
     """Counts readings by sensor type, and keeps some values of the first day from *start_us* on."""
 
     def __init__(self, start_us: int, duration_us: int) -> None:
         """Cut the first day, or the whole when that is less, into parts."""
         self._start_us = start_us
-        self._width_us = max(min(duration_us, DAY_US) // _BINS, 1)
+        self._width_us = part_us(duration_us)
         self._counts: Counter[str] = Counter()
         self._units: dict[str, str] = {}
         self._values: dict[tuple[str, int], list[float]] = {}
@@ -164,7 +181,7 @@ class Days:
         """Hear of a reading."""
         self._counts[sensor_type] += 1
         place = (time_us - self._start_us) // self._width_us
-        if 0 <= place < _BINS:
+        if 0 <= place < _DAY_PARTS:
             self._units.setdefault(sensor_type, unit)
             kept = self._values.setdefault((sensor_type, place), [])
             if len(kept) < _OF_A_BIN:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from ingest.load import charts
-from ingest.load.charts import Band, Line, Mark
+from ingest.load.charts import Band, Line, Mark, Title
 from ingest.load.page import Figure, Page, Section, Table, html, number
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _sections(measured: Measured) -> Iterator[Section]:
 
 def _account(measured: Measured) -> Section:
     lines = tuple(
-        (each.name, number(each.count), "" if not each.amiss else "must be 0" if each.count else "good")
+        (each.name, number(each.number), "" if not each.amiss else "must be 0" if each.number else "good")
         for each in measured.account
     )
     parts = [Table("The account", ("", "messages or readings", ""), lines)]
@@ -86,9 +87,11 @@ def rate_figure(rates: Sequence[Rate]) -> Figure:
     )
     most = max(max(each.published, each.acknowledged) for each in rates)
     chart = charts.line_chart(
-        "rate",
-        "Messages a second",
-        f"Published and acknowledged over {rates[-1].at_s / unit_s:.3g} {unit}, {number(most)} a second at most.",
+        Title(
+            "rate",
+            "Messages a second",
+            f"Published and acknowledged over {rates[-1].at_s / unit_s:.3g} {unit}; {number(most)} at most.",
+        ),
         charts.linear([0, rates[-1].at_s / unit_s], unit, tight=True),
         charts.linear([0, most], "messages/s"),
         lines,
@@ -126,9 +129,11 @@ def latency_figure(name: str, latency: Latency) -> Figure:
     named = [(said, at_ms(latency, share)) for said, share in _SHARES]
     total = sum(latency.counts.values())
     chart = charts.histogram(
-        name,
-        latency.name,
-        f"{total:,} in all; " + ", ".join(f"{said} {number(each)} ms" for said, each in named) + ".",
+        Title(
+            name,
+            latency.name,
+            f"{total:,} in all; " + ", ".join(f"{said} {number(each)} ms" for said, each in named) + ".",
+        ),
         charts.logarithmic(edges_ms[first], edges_ms[last + 1], "milliseconds"),
         charts.linear([0, *held.values()], "how many"),
         bins,
@@ -159,9 +164,11 @@ def _readings(measured: Measured) -> Figure:
     total = sum(count for _, count in measured.readings)
     title = f"{measured.readings_are.capitalize()} by sensor type"
     chart = charts.bar_chart(
-        "readings",
-        title,
-        f"{total:,} of {len(measured.readings)} types.",
+        Title(
+            "readings",
+            title,
+            f"{total:,} of {len(measured.readings)} types.",
+        ),
         [(name, [charts.Bar(count / most, f"{count:,}")]) for name, count in measured.readings],
     )
     rows = tuple(
@@ -177,19 +184,23 @@ def _day(name: str, day: Day) -> Figure:
     )
     hours = [(part.at_us - midnight_us) / _HOUR_US for part in day.parts]
     middles: list[tuple[float, float | None]] = []
-    step_h = min((b - a for a, b in zip(hours, hours[1:], strict=False)), default=1.0)
+    step_h = min((b - a for a, b in pairwise(hours)), default=1.0)
     for at_h, part in zip(hours, day.parts, strict=True):
         if middles and at_h - middles[-1][0] > 3 * step_h:
             middles.append((at_h - step_h, None))
         middles.append((at_h, part.middle))
     values = [value for part in day.parts for value in (part.low, part.high)]
+    shown = _without_outliers(values)
     extremes = f"from {number(min(values))} to {number(max(values))} {day.unit}"
+    beyond = "" if len(shown) == len(values) else f"; cut off: {extremes}"
     chart = charts.line_chart(
-        name,
-        day.sensor_type,
-        f"{began:%Y-%m-%d} UTC, by the hour, {extremes}.",
-        _clock(hours[0], hours[-1], f"{began:%Y-%m-%d}, UTC"),
-        charts.linear(values, day.unit, from_zero=False),
+        Title(
+            name,
+            day.sensor_type,
+            f"{began:%Y-%m-%d} UTC, by the hour, {extremes}.",
+        ),
+        _clock(hours[0], hours[-1], f"{began:%Y-%m-%d}, UTC{beyond}"),
+        charts.linear(shown, day.unit, from_zero=False),
         [Line("median", middles)],
         band=Band("10 to 90 %", list(zip(hours, [p.low for p in day.parts], [p.high for p in day.parts],
                                          strict=True))),
@@ -201,6 +212,17 @@ def _day(name: str, day: Day) -> Figure:
         if place % size == 0
     )
     return Figure(chart, Table(f"{day.sensor_type}, {day.unit}", ("UTC", "10 %", "median", "90 %"), rows))
+
+
+def _without_outliers(values: Sequence[float]) -> list[float]:
+    """Give *values* but those of a probe that is broken: beside them nothing else would be seen."""
+    ordered = sorted(values)
+    low, high = (ordered[int(share * (len(ordered) - 1))] for share in (0.05, 0.95))
+    room = _FENCE * (high - low)
+    return [value for value in values if low - room <= value <= high + room] if room else ordered
+
+
+_FENCE: Final = 1.5
 
 
 def said(hour: float) -> str:
