@@ -98,6 +98,18 @@ class CutPayload(bytes):
         return payload if isinstance(payload, cls) else cls(payload, len(payload), sha256(payload).digest())
 
 
+class DescribedPayload(bytes):
+    """A payload with the MQTT 5 properties of its PUBLISH: their bytes, without their length (3.3.2.3)."""
+
+    properties: bytes
+
+    def __new__(cls, payload: bytes, properties: bytes) -> Self:
+        """Keep *properties* beside the *payload*."""
+        described = super().__new__(cls, payload)
+        described.properties = properties
+        return described
+
+
 class ClockFault(str):
     """The detail of a `bad_timestamp` that is a time, but not one to be believed."""
 

@@ -37,7 +37,7 @@ MAX_REMEMBERED_CHARS: Final = 200
 """Longer topics are judged anew each time: with the count above this bounds the memory at about 50 MB."""
 
 _TENANT = re.compile(r"[A-Z0-9_]{1,20}")
-_CAPTURES = {
+CAPTURES = {
     "{tenant}": "tenant",
     "{greenhouse}": "greenhouse",
     "{greenhouse_code}": "greenhouse",
@@ -88,7 +88,7 @@ class Routes:
             return IGNORED
         levels = topic.split("/")
         for pattern, route, gateway in self._routes:
-            captured = _capture(pattern, levels)
+            captured = capture(pattern, levels)
             if captured is not None:
                 return Scope(
                     route.format,
@@ -100,13 +100,13 @@ class Routes:
         return None
 
 
-def _capture(pattern: tuple[str, ...], levels: list[str]) -> dict[str, str] | None:
+def capture(pattern: tuple[str, ...], levels: list[str]) -> dict[str, str] | None:
     """Give what the braces of *pattern* hold in *levels*, None where the topic does not fit."""
     if len(pattern) != len(levels):
         return None
     captured: dict[str, str] = {}
     for expected, level in zip(pattern, levels, strict=True):
-        name = _CAPTURES.get(expected)
+        name = CAPTURES.get(expected)
         if name is None:
             if expected not in ("+", level):
                 return None
@@ -122,23 +122,23 @@ def _gateway_of(levels: list[str]) -> str:
 
     A level that is matched and not read stays `+`: whatever is published there, it is one gateway.
     """
-    places = [number for number, level in enumerate(levels) if _CAPTURES.get(level) in _PLACES]
+    places = [number for number, level in enumerate(levels) if CAPTURES.get(level) in _PLACES]
     return "/".join(
         "+" if name == "sensor_type" else f"{{{name}}}" if name else level
         for level in levels[: places[-1] + 1 if places else None]
-        for name in (_CAPTURES.get(level),)
+        for name in (CAPTURES.get(level),)
     )
 
 
 def _faults_of(route: RouteSettings) -> list[str]:
     """List what makes *route* unusable, one line each."""
     levels = route.topic.split("/")
-    captured = [_CAPTURES[level] for level in levels if level in _CAPTURES]
+    captured = [CAPTURES[level] for level in levels if level in CAPTURES]
     place = f"route {route.topic!r}:"
     faults = [
-        f"{place} the level {level!r} is neither text, + nor one of {', '.join(_CAPTURES)}"
+        f"{place} the level {level!r} is neither text, + nor one of {', '.join(CAPTURES)}"
         for level in levels
-        if level not in _CAPTURES and level != "+" and set(level) & set("{}+#\0")
+        if level not in CAPTURES and level != "+" and set(level) & set("{}+#\0")
     ]
     faults += [
         f"{place} {name} is captured twice" for name in sorted(set(captured)) if captured.count(name) > 1

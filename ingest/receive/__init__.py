@@ -17,6 +17,7 @@ from ingest.receive.acks import (
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
 from ingest.receive.opened import Opened
 from ingest.receive.packets import WHOLE_PACKET_BYTES, answers_to
+from ingest.receive.properties import publish_properties
 from ingest.receive.retransmitted import without_retransmitted
 from ingest.receive.session import MqttVersion, Session
 
@@ -38,5 +39,6 @@ __all__ = [
     "entries_of",
     "entry_of",
     "packet_id_of",
+    "publish_properties",
     "without_retransmitted",
 ]

@@ -1,4 +1,4 @@
-"""What the broker answered to CONNECT, read out of paho's CONNACK. Pure."""
+"""What the broker answered to CONNECT and to SUBSCRIBE, read out of what paho makes of it. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from ingest.errors import BrokerRefused
 from ingest.receive.losses import ProtocolUnsupported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import paho.mqtt.client as paho
     from paho.mqtt.reasoncodes import ReasonCode
 
+GRANTED_QOS: Final = 1
+"""Of each subscription; less loses messages, and more takes twice the packets."""
+_FAILURE: Final = 0x80
 _UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
 _MOST_IN_FLIGHT: Final = 65_535
 """What the broker takes where it names no Receive Maximum (MQTT 5 3.2.2.3.3): every packet id."""
@@ -44,3 +49,12 @@ def opened(client_id: str, flags: paho.ConnectFlags, reason: ReasonCode, propert
         getattr(properties, "ReceiveMaximum", _MOST_IN_FLIGHT),
         getattr(properties, "MaximumPacketSize", None),
     )
+
+
+def not_granted(filters: Sequence[str], granted: Sequence[int], *, any_qos: bool) -> list[str]:
+    """Name each of *filters* that was not *granted* at QoS 1 (or *any_qos*), with what SUBACK says of it."""
+    return [
+        f"{name!r} ({'refused' if code >= _FAILURE else f'granted QoS {code}'}, code {code:#04x})"
+        for name, code in zip(filters, granted, strict=True)
+        if code >= _FAILURE or (code != GRANTED_QOS and not any_qos)
+    ]

@@ -14,7 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import IngestError
-from ingest.model import CutPayload, Delivery
+from ingest.model import CutPayload, Delivery, DescribedPayload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,9 +54,15 @@ class PacketParser:
     whole, and remembers decoded topics so that each is decoded once.
     """
 
-    def __init__(self, *, mqtt5: bool, whole_packet_bytes: int = WHOLE_PACKET_BYTES) -> None:
-        """Parse PUBLISH as MQTT 5 does when *mqtt5*, else as 3.1.1; cut those over *whole_packet_bytes*."""
+    def __init__(
+        self, *, mqtt5: bool, whole_packet_bytes: int = WHOLE_PACKET_BYTES, keep_properties: bool = False
+    ) -> None:
+        """Parse PUBLISH as MQTT 5 does when *mqtt5*, else as 3.1.1; cut those over *whole_packet_bytes*.
+
+        With *keep_properties*, the payload of one that has some is a DescribedPayload.
+        """
         self._mqtt5 = mqtt5
+        self._keep_properties = keep_properties
         self._whole_packet_bytes = whole_packet_bytes
         self._rest = bytearray()
         self._wanted = 0
@@ -116,7 +122,7 @@ class PacketParser:
             raise MalformedPacket("the broker sent a PUBLISH whose head is over 256 KiB") from error
         self._large = _LargePublish(heads[0], missing)
 
-    def _cut(  # noqa: C901, PLR0912 - one loop with few calls: it runs once a message
+    def _cut(  # noqa: C901, PLR0912, PLR0915 - one loop with few calls: it runs once a message
         self, data: bytes, deliveries: list[Delivery], others: list[bytes]
     ) -> int:
         """Append what is whole; give the position of the first byte that is not."""
@@ -171,6 +177,9 @@ class PacketParser:
             if first & _QOS_BITS and (packet_id == 0 or first & _QOS_BITS == _QOS_BITS):
                 raise MalformedPacket(f"the broker sent a PUBLISH with flags {first:#x} and id {packet_id}")
             append(new(Delivery, (topic, data[at:end], first & 0x0F, packet_id)))
+            if properties and self._keep_properties:
+                payload = DescribedPayload(data[at:end], data[at - properties : at])
+                deliveries[-1] = deliveries[-1]._replace(payload=payload)
             position = end
         self._wanted = 0
         return position

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
@@ -20,7 +21,7 @@ from ingest.errors import BrokerRefused
 from ingest.receive import tls
 from ingest.receive.client import SessionClient, in_thread
 from ingest.receive.losses import ConnectionLost, HungUp, ProtocolUnsupported
-from ingest.receive.opened import Opened, opened
+from ingest.receive.opened import GRANTED_QOS, Opened, not_granted, opened
 from ingest.receive.packets import (
     PINGREQ,
     WHOLE_PACKET_BYTES,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 MqttVersion: TypeAlias = Literal["5", "3.1.1"]
 
-_QOS: Final = 1
-_FAILURE: Final = 0x80
-
 
 class Session:
     """See the module's header. Callbacks are called on the event loop and must not block."""
@@ -61,6 +59,7 @@ class Session:
         keep: bool = True,
         whole_packet_bytes: int = WHOLE_PACKET_BYTES,
         tls_context: ssl.SSLContext | None = None,
+        keep_properties: bool = False,
         on_deliveries: Callable[[list[Delivery]], None],
         on_ping: Callable[[], None],
         on_pong: Callable[[], None],
@@ -69,18 +68,21 @@ class Session:
         """Prepare a connection to *address*; nothing touches the network before `open`.
 
         With *keep* false the session starts clean and ends with the connection. A PUBLISH over
-        *whole_packet_bytes* is cut. Without *tls_context* the TLS files are read. *on_puback* gets each
-        PUBACK, for who publishes past paho. Raises ConnectionLost when the TLS files cannot be used.
+        *whole_packet_bytes* is cut; with *keep_properties* payloads are DescribedPayload where MQTT 5
+        properties came with them. Without *tls_context* the TLS files are read. *on_puback* gets each PUBACK,
+        for who publishes past paho. Raises ConnectionLost when the TLS files cannot be used.
         """
         self._address = address
         self._settings = settings
         self._mqtt5 = version == "5"
         self._keep = keep
-        self._whole_packet_bytes = whole_packet_bytes
+        parser = PacketParser(
+            mqtt5=self._mqtt5, whole_packet_bytes=whole_packet_bytes, keep_properties=keep_properties
+        )
+        self._make_transport = partial(
+            Transport, parser=parser, on_ping=on_ping, on_pong=on_pong, on_puback=on_puback
+        )
         self._on_deliveries = on_deliveries
-        self._on_ping = on_ping
-        self._on_pong = on_pong
-        self._on_puback = on_puback
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._started = False
@@ -145,29 +147,31 @@ class Session:
         self._started = True
         self._loop.call_soon(self._on_readable)
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe to *filters* at QoS 1, without retained messages where MQTT 5 can say so.
+    async def subscribe(
+        self, filters: Sequence[str], *, retained: bool = False, any_qos: bool = False
+    ) -> list[int]:
+        """Subscribe to *filters* at QoS 1; give the QoS granted for each.
 
-        Raises BrokerRefused when one is not granted QoS 1, ConnectionLost.
+        Where MQTT 5 can say so, retained messages come only if *retained*. Raises BrokerRefused when a
+        filter is not granted, or not QoS 1 (unless *any_qos*), ConnectionLost.
         """
         if self._mqtt5:
-            options = SubscribeOptions(qos=_QOS, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            handling = handling if retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+            options = SubscribeOptions(qos=GRANTED_QOS, retainHandling=handling)
             result, message_id = self._client.subscribe([(name, options) for name in filters])
         else:
-            result, message_id = self._client.subscribe([(name, _QOS) for name in filters])
+            result, message_id = self._client.subscribe([(name, GRANTED_QOS) for name in filters])
         granted = await self._answer(result, message_id, "SUBACK")
         if len(granted) != len(filters):
             raise ConnectionLost(f"the broker's SUBACK has {len(granted)} codes for {len(filters)} filters")
-        refused = [
-            f"{name!r} ({'refused' if code >= _FAILURE else f'granted QoS {code}'}, code {code:#04x})"
-            for name, code in zip(filters, granted, strict=True)
-            if code != _QOS
-        ]
+        refused = not_granted(filters, granted, any_qos=any_qos)
         if refused:
             raise BrokerRefused(
                 f"the broker did not grant QoS 1 for {', '.join(refused)}: "
                 f"allow client {self._settings.client_id!r} to read these filters in its ACL"
             )
+        return granted
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """End subscriptions of an earlier configuration. Raises ConnectionLost."""
@@ -335,13 +339,7 @@ class Session:
             mqtt5=self._mqtt5,
             keep=self._keep,
             tls_context=tls_context,
-            make_transport=lambda stream: Transport(
-                stream,
-                parser=PacketParser(mqtt5=self._mqtt5, whole_packet_bytes=self._whole_packet_bytes),
-                on_ping=self._on_ping,
-                on_pong=self._on_pong,
-                on_puback=self._on_puback,
-            ),
+            make_transport=self._make_transport,
         )
         client.on_connect = self._on_connack
         client.on_subscribe = self._on_answer

@@ -12,7 +12,7 @@ from ingest.load.replay import Outgoing
 from ingest.load.resume import Position
 from ingest.resolve import Resolver
 from ingest.settings import Settings
-from tests.unit.catalog_examples import example_catalog, default_rules
+from tests.unit.catalog_examples import default_rules, example_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,8 +61,8 @@ def test_a_reading_with_a_time_is_found_by_its_key_once() -> None:
     assert (found.landed, found.duplicate, found.missing_readings) == (2, 1, 1)
     (missing,) = found.missing
     assert (missing.message.position.done, missing.field, missing.why) == (3, "SENSOR_01", "no row")
-    (place, *_) = missing.reading or ()
-    why = judge(expected, {}, {}, {}, {(place, readings[3].time_us): 6.0}, began_us=SENT_US).missing[0].why
+    others = {(readings[3].place, readings[3].time_us): 6.0}
+    why = judge(expected, {}, {}, {}, others, began_us=SENT_US).missing[0].why
     assert why == "its row has the value 6"
     conflict = {letter_of(*timed(5, 2)): [StoredLetter(frozenset({"SENSOR_01"}))]}
     assert judged(expected, letters=conflict)[:4] == (2, 1, 1, 0)
@@ -78,7 +78,7 @@ def test_readings_without_a_time_are_compared_by_sensor_and_value() -> None:
     later = [(SENT_US + 1 + number, value) for number, value in enumerate((1.0, 2.0, 2.0))]
     rows = {place: [(SENT_US - 10, 1.0), (SENT_US - 9, 8.0), *later, (keyed.time_us, 9.0)]}
     found = judged(expected, rows=rows)
-    # One 1 from before the beginning by another clock is taken, an 8 is not held against anybody; one 2 is twice.
+    # One 1 of another clock's before is taken, the 8 is nobody's fault, and one 2 is there twice.
     assert (found.landed, found.surplus, found.missing_readings) == (4, 1, 1)
     assert [missing.reading.value for missing in found.missing if missing.reading] == [3.0]
 

@@ -1,0 +1,359 @@
+"""A subscriber beside the worker: it writes what the broker sends into recordings, and acknowledges it.
+
+It has a client id and a session of its own and takes nothing away from anybody. With MQTT 5 the session
+outlives a lost connection for some minutes, and is ended with the recording. A message is acknowledged once
+it is in its block's buffer. One event loop, in which a message takes some 10 µs, and 45 more to anonymise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import structlog
+
+from ingest.errors import BrokerRefused, IngestError, RecordingError
+from ingest.load.recording import Recorded
+from ingest.model import CutPayload, DescribedPayload
+from ingest.observe.logs import Repeats
+from ingest.receive import (
+    DUP,
+    QOS,
+    AckLedger,
+    ConnectionLost,
+    Entry,
+    HungUp,
+    MqttVersion,
+    ProtocolUnsupported,
+    Session,
+    answers_to,
+    entries_of,
+    entry_of,
+    publish_properties,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.load.rotation import Output
+    from ingest.model import Delivery
+    from ingest.settings import Settings
+
+Ended: TypeAlias = Literal["signal", "duration", "messages", "output"]
+
+SESSION_EXPIRY_S: Final = 300
+"""How long the broker keeps what comes for a recorder that is away: long enough for a restart of its own,
+short enough that what a killed one leaves behind grows no queue."""
+WHOLE_PACKET_BYTES: Final = 16 * 1_048_576
+"""Larger messages are not recorded. MQTT allows 256 MiB, and a gateway sends some hundred bytes."""
+_BLOCK_S: Final = 5.0
+"""A block waits no longer for messages: what a kill loses."""
+_PROGRESS_S: Final = 10.0
+_CLOSE_S: Final = 2.0
+_REPEAT_INTERVAL_S: Final = 30.0
+_MOST_DOUBLINGS: Final = 20
+_RETAIN: Final = 0x01
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a recording."""
+
+    ended: Ended
+    fault: str | None
+    """Why nothing more could be written, when that ended it."""
+    files: list[str]
+    messages: int
+    """Written since it began; a fault loses those of its block."""
+    size_bytes: int
+    skipped: int
+    """Sent again by the broker though they were recorded already."""
+    too_large: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as the report of `--json`."""
+        return {
+            "ended": self.ended,
+            "fault": self.fault,
+            "files": self.files,
+            "messages": self.messages,
+            "bytes": self.size_bytes,
+            "skipped": self.skipped,
+            "too_large": self.too_large,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Recorder:
+    """Records until it is told to end; see the module's header."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        output: Output,
+        *,
+        client_id: str,
+        topics: Sequence[str],
+        change: Callable[[Recorded], Recorded] | None = None,
+        most_messages: int | None = None,
+    ) -> None:
+        """Prepare to subscribe to *topics* as *client_id*; *change* is done to each message as it comes."""
+        self._settings = settings
+        self._broker = settings.broker.model_copy(
+            update={"client_id": client_id, "session_expiry_s": SESSION_EXPIRY_S}
+        )
+        self._output = output
+        self._topics = topics
+        self._change = change
+        self._most_messages = most_messages
+        self._taken = 0
+        self._skipped = 0
+        self._too_large = 0
+        self._session: Session | None = None
+        self._ledger = AckLedger()
+        self._known: set[Entry] = set()
+        """Recorded on earlier connections, for which the broker may lack the PUBACK: it sends those again."""
+        self._version: MqttVersion = "5" if self._broker.protocol == "auto" else self._broker.protocol
+        self._connected_before = False
+        self._repeats = Repeats(_REPEAT_INTERVAL_S)
+        self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._fault: RecordingError | None = None
+
+    def end(self, why: Ended) -> None:
+        """Take no more messages; `run` returns soon."""
+        if not self._ended.done():
+            self._ended.set_result(why)
+
+    async def run(self, duration_s: float | None = None) -> Report:
+        """Record until `end`, for *duration_s*, until there are enough messages or nothing can be written.
+
+        Raises BrokerRefused where the broker says no at once.
+        """
+        began_s = time.monotonic()
+        if duration_s is not None:
+            asyncio.get_running_loop().call_later(duration_s, self.end, "duration")
+        serving = asyncio.create_task(self._serve())
+        others = [asyncio.create_task(self._tick()), asyncio.create_task(self._tell_progress())]
+        running: list[asyncio.Future[Any]] = [serving, *others, self._ended]
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                await serving  # raises why
+        finally:
+            self.end("signal")
+            for task in (serving, *others):
+                task.cancel()
+            await asyncio.gather(serving, *others, return_exceptions=True)
+            self._write_last()
+            await self._leave()
+        return Report(
+            ended="output" if self._fault is not None else self._ended.result(),
+            fault=None if self._fault is None else str(self._fault),
+            files=[str(each) for each in self._output.files],
+            messages=self._output.messages,
+            size_bytes=self._output.size_bytes,
+            skipped=self._skipped,
+            too_large=self._too_large,
+            seconds=time.monotonic() - began_s,
+        )
+
+    # the connection
+
+    async def _serve(self) -> None:
+        """Keep a connection; raises BrokerRefused if it is refused before there ever was one."""
+        await self._forget()
+        failures = 0
+        while True:
+            started_s = time.monotonic()
+            try:
+                await self._connection()
+            except ProtocolUnsupported as error:
+                if self._broker.protocol == "auto" and not (
+                    self._connected_before and isinstance(error, HungUp)
+                ):
+                    self._version = "3.1.1" if self._version == "5" else "5"
+                self._tell(error, next_protocol=self._version)
+            except BrokerRefused as error:
+                if not self._connected_before:
+                    raise
+                self._tell(error)
+            except ConnectionLost as error:
+                self._tell(error)
+            if time.monotonic() - started_s > self._broker.reconnect_max_s:
+                failures = 0
+            longest_s = min(self._broker.reconnect_min_s * 2**failures, self._broker.reconnect_max_s)
+            failures = min(failures + 1, _MOST_DOUBLINGS)
+            await asyncio.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - jitter
+
+    async def _connection(self) -> None:
+        """Connect, subscribe, receive until the connection is gone; raises why it is."""
+        self._session = session = self._make_session(keep=self._version == "5")
+        try:
+            opened = await session.open()
+            self._known = {*self._known, *self._ledger.pending} if opened.session_present else set()
+            unproven = len(self._known)
+            self._ledger.reconnected(())
+            session.start()
+            if not opened.session_present:
+                granted = await session.subscribe(
+                    self._topics, retained=not self._connected_before, any_qos=True
+                )
+                if weak := [name for name, qos in zip(self._topics, granted, strict=True) if not qos]:
+                    log.warning("subscription_weak", filters=weak)
+            self._connected_before = True
+            log.info(
+                "broker_connected",
+                broker=self._settings.broker_url,
+                protocol=self._version,
+                session_present=opened.session_present,
+                filters=self._topics,
+                unproven=unproven,
+            )
+            raise await asyncio.shield(session.closed) or ConnectionLost("the connection was closed")
+        except asyncio.CancelledError:
+            await session.close(_CLOSE_S)
+            raise
+        finally:
+            session.abort()
+
+    async def _forget(self) -> None:
+        """Have the broker forget what an earlier recorder of this name left, or this one leaves."""
+        if self._version != "5":
+            return
+        session = self._make_session(keep=False)
+        try:
+            await session.open()  # held deliveries are never taken, as nothing starts it
+            await session.close(_CLOSE_S)
+        except (ConnectionLost, BrokerRefused, ProtocolUnsupported):
+            pass  # whoever connects next will hear of it; and the session expires
+        finally:
+            session.abort()
+
+    async def _leave(self) -> None:
+        if self._connected_before:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._forget()
+
+    def _make_session(self, *, keep: bool) -> Session:
+        return Session(
+            self._settings.broker_address,
+            self._broker,
+            version=self._version,
+            keep=keep,
+            whole_packet_bytes=WHOLE_PACKET_BYTES,
+            keep_properties=True,
+            on_deliveries=self._on_deliveries,
+            on_ping=self._ledger.ping_sent,
+            on_pong=self._on_pong,
+        )
+
+    def _on_pong(self) -> None:
+        if self._ledger.ping_answered() and self._ledger.proof_wanted and self._session is not None:
+            self._session.ping()
+
+    def _tell(self, error: IngestError, **more: str) -> None:
+        if (held_back := self._repeats.admit(f"broker {error}", time.monotonic())) is not None:
+            log.warning("broker_unavailable", error=str(error), repeats=held_back, **more)
+
+    # messages
+
+    def _on_deliveries(self, deliveries: list[Delivery]) -> None:
+        """Write and acknowledge what came, up to the one that ends the recording."""
+        now_us = time.time_ns() // 1000
+        taken: list[Delivery] = []
+        for delivery in deliveries:
+            if self._ended.done():
+                break
+            if self._known and self._is_known(delivery):
+                self._skipped += 1
+            elif isinstance(delivery.payload, CutPayload):
+                self._pass_over(delivery.topic, delivery.payload.total_bytes)
+            else:
+                try:
+                    self._record(delivery, now_us)
+                except RecordingError as error:
+                    self._fail(error)
+                    break
+            taken.append(delivery)
+        self._acknowledge(taken)
+
+    def _is_known(self, delivery: Delivery) -> bool:
+        """Tell whether *delivery* is recorded; the first new one comes behind all that is sent again."""
+        if delivery.flags & DUP:
+            return entry_of(delivery) in self._known
+        if delivery.flags & QOS:
+            self._known.clear()
+        return False
+
+    def _record(self, delivery: Delivery, now_us: int) -> None:
+        payload, properties = delivery.payload, None
+        if isinstance(payload, DescribedPayload):
+            properties = publish_properties(payload.properties) or None
+            payload = bytes(payload)
+        message = Recorded(
+            received_us=now_us,
+            topic=delivery.topic,
+            payload=payload,
+            qos=(delivery.flags & QOS) >> 1,
+            retain=bool(delivery.flags & _RETAIN),
+            properties=properties,
+        )
+        self._output.write(message if self._change is None else self._change(message))
+        self._taken += 1
+        if self._taken == self._most_messages:
+            self.end("messages")
+
+    def _pass_over(self, topic: str, size_bytes: int) -> None:
+        self._too_large += 1
+        if (held_back := self._repeats.admit("too large", time.monotonic())) is not None:
+            log.warning("message_not_recorded", topic=topic, bytes=size_bytes, repeats=held_back)
+
+    def _acknowledge(self, taken: list[Delivery]) -> None:
+        """Acknowledge, and ask for proof: what the broker sends again before it has that is known then."""
+        session = self._session
+        answers = answers_to(taken)
+        if session is None or not answers:
+            return
+        entries = entries_of(taken)
+        self._ledger.committed(entries)
+        session.acknowledge(answers)
+        self._ledger.acknowledged(len(entries))
+        if not self._ledger.ping_outstanding:
+            session.ping()
+
+    # time
+
+    async def _tick(self) -> None:
+        """Close blocks and files in time."""
+        while True:
+            await asyncio.sleep(_BLOCK_S)
+            try:
+                self._output.flush(time.time_ns() // 1000)
+            except RecordingError as error:
+                self._fail(error)
+
+    async def _tell_progress(self) -> None:
+        told = 0
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            if told != self._taken:
+                told = self._taken
+                log.info("recording_progress", messages=told, bytes=self._output.size_bytes)
+
+    def _write_last(self) -> None:
+        try:
+            self._output.close()
+        except RecordingError as error:
+            self._fail(error)
+
+    def _fail(self, error: RecordingError) -> None:
+        self._fault = self._fault or error
+        self.end("output")
