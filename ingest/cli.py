@@ -26,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(load_app)
 schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")

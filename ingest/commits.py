@@ -59,14 +59,16 @@ class Committer:
         repeats: Repeats,
         look_up: Callable[[frozenset[str]], Awaitable[bool]],
         on_committed: Callable[[Batch, Outcome], None],
+        meanwhile: Callable[[], None],
         on_outdated: Callable[[], None],
         ending: bool = False,
     ) -> None:
         """Prepare; `run` commits. *look_up* asks the catalog once more for names it does not know.
 
-        *on_committed* hears of each batch once it is acknowledged, and must neither block nor raise;
-        *on_outdated* of dead letters committed while a newer catalog came. Raises ConfigurationError when
-        the DSN is missing. With *ending*, the session is emptied and ended.
+        *on_committed* hears of each batch once it is acknowledged, *meanwhile* is called while the database
+        inserts the next: neither may block nor raise. *on_outdated* hears of dead letters committed while a
+        newer catalog came. Raises ConfigurationError when the DSN is missing. With *ending*, the session is
+        emptied and ended.
         """
         self._settings = settings
         self._intake = intake
@@ -84,6 +86,7 @@ class Committer:
             ending=ending,
             on_retry=self._on_database_fault,
             on_recovery=self._on_database_recovery,
+            meanwhile=meanwhile,
         )
         self.totals = Counts()
         self.skews = ClockSkews(settings.observe.clock_skew_s)

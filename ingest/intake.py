@@ -184,8 +184,8 @@ class Intake:
     def _take_plain(self, deliveries: Sequence[Delivery], receipts_us: range, start: int) -> int:
         """Add those from *start* on that are plain to the batch being filled; give the first that is not.
 
-        Nearly every message is: one reading, of names that are known. 2.1 µs a message instead of 4.4;
-        whatever else a message is, `_take` finds out.
+        Nearly every message is: one reading, of known names. So it is half as costly as by `_take`, which
+        finds out what else a message may be.
         """
         if self.unread:
             return start

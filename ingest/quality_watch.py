@@ -1,9 +1,9 @@
 """The quality watch: what was committed goes through the survey, what it finds into the metadata database.
 
-Part of the composition root, on the event loop: `on_committed` is called by the committer after each COMMIT
-and must cost next to nothing; `run` is a task of its own, with a short connection of its own at the end of a
-window. With the metadata database away the issues wait, bounded, and go out with a later window. Nothing here
-holds up a batch, and no fault of it stops one.
+Part of the composition root, on the event loop: `on_committed` is called by the committer after each COMMIT,
+`catch_up` while the database is busy with the next; `run` is a task of its own, with a short connection at
+the end of a window. With the metadata database away the issues wait, bounded, and go out with a later window.
+Nothing here holds up a batch, and no fault of it stops one.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class QualityWatch:
             now_us=_now_us(),
         )
         self._committed_s = time.monotonic()
+        self._unseen: tuple[Batch, Outcome] | None = None
         self._resumed = False
         self._failing = False
         self._unjudged = 0
@@ -90,10 +91,20 @@ class QualityWatch:
         self._survey.know(_directory(catalog))
 
     def on_committed(self, batch: Batch, outcome: Outcome) -> None:
-        """Survey a batch that is committed; never raises."""
+        """Keep a batch that is committed for `catch_up`; never raises.
+
+        To survey 20 000 rows takes 5 ms, in which the next COMMIT would wait.
+        """
+        self.catch_up()
         self._committed_s = time.monotonic()
-        if not self._enabled or not batch.readings:
+        if self._enabled and batch.readings:
+            self._unseen = batch, outcome
+
+    def catch_up(self) -> None:
+        """Survey the last batch, unless that is done; never raises."""
+        if self._unseen is None:
             return
+        (batch, outcome), self._unseen = self._unseen, None
         try:
             self._look_at(batch, outcome)
         except Exception:  # noqa: BLE001 (a doubt about data must not stop the data)
@@ -107,6 +118,7 @@ class QualityWatch:
             await asyncio.sleep(self._tick_s)
             if not self._enabled:
                 continue
+            self.catch_up()
             busy = in_flight() > 0 and time.monotonic() - self._committed_s > _BUSY_S
             self._survey.hears(_now_us(), hears=hears() and not busy)
             await self._try(self._write_due)
@@ -115,6 +127,7 @@ class QualityWatch:
         """Write what was found since the last window, if the database takes it within *patience_s*."""
         if not self._enabled:
             return
+        self.catch_up()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self._try(lambda: self._write_due(last=True))

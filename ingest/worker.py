@@ -121,6 +121,7 @@ class Worker:
             repeats=self._repeats,
             look_up=self._loader.refresh_on_miss,
             on_committed=self._quality.on_committed,
+            meanwhile=self._quality.catch_up,
             on_outdated=self._healer.look,
             ending=ending,
         )

@@ -98,7 +98,7 @@ class Decoder:
         return self._readings(scope, tree, receipt_us, time_range_us)
 
     def plain(self, deliveries: Sequence[Delivery], receipts_us: Sequence[int]) -> list[Plain]:
-        """Read *deliveries* as far as each is one reading: an object, its value a number, its time ISO or none.
+        """Read *deliveries* as far as each is one reading: an object, with a number, its time in ISO if any.
 
         The short cut of the hot path: 1.3 µs a message, where `decode` takes 2.8 (CPython 3.11). It ends
         before the first message that is anything else, faults above all: `decode` reads those. What it gives,

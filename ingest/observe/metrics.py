@@ -119,7 +119,7 @@ CATALOGUE: tuple[MetricDef, ...] = (
         "counter",
         "batches",
         "Attempts to write a batch, by result.",
-        "straight: committed by one COPY. staged: committed through a temporary table, three times as slow, "
+        "straight: committed by one COPY. staged: rows of it took a temporary table, three times as slow, "
         "for duplicates or a refused row: many of them mean gateways that send everything twice. "
         "retried: the database is down or failing over.",
         "result",

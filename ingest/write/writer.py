@@ -25,7 +25,7 @@ from ingest.write.retry import translate, until_done
 from ingest.write.staged import insert_new
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from uuid import UUID
 
     from ingest.model import Rejection, Row
@@ -68,12 +68,14 @@ class Writer:
         ending: bool = False,
         on_retry: Callable[[DatabaseFault, float], None],
         on_recovery: Callable[[], None],
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing connects before the first use.
 
         In a share *group* the connection shows that the session has a process. One that is *ending* the
         session claims it only while it has none.
         *on_retry* hears each fault and the wait (s) that follows, *on_recovery* the success after.
+        *meanwhile* is called while the server inserts rows: for what would hold up the next batch later.
         """
         self._dsn = dsn
         self._settings = settings
@@ -85,6 +87,7 @@ class Writer:
         self._budget = Budget(settings.dead_letters_per_topic_per_hour)
         self._on_retry = on_retry
         self._on_recovery = on_recovery
+        self._meanwhile = meanwhile
         self._connection: asyncpg.Connection | None = None
         self._owner = uuid4()
         self._epoch: int | None = None
@@ -374,7 +377,7 @@ class Writer:
         Give how many were written, the numbers of those stored already and, by number, those refused.
         """
         if straight:
-            await copy_straight(connection, map(pack, parts(straight)))
+            await copy_straight(connection, self._packed(straight))
         if not suspects:
             return len(straight), (), {}
         inserted, refused = await insert_new(
@@ -385,3 +388,7 @@ class Writer:
             [suspects[at] for at in inserted.duplicates],
             {suspects[at]: rejection for at, rejection in refused.items()},
         )
+
+    def _packed(self, rows: Sequence[Row]) -> Iterator[list[bytes]]:
+        yield from map(pack, parts(rows))
+        self._meanwhile()

@@ -52,7 +52,12 @@ OUTSIDE_CO2_PPM: Final = 425.0
 
 _HEIGHT_M: Final = 4.0
 _COVER_RATIO: Final = 1.3
-"""Cover to ground area, of a multi-span house."""
+"""Mean height, and cover to ground area: a multi-span house."""
+_COVER_W_M2_K: Final = (5.0, 7.5)
+"""Glass 6.3, one film of polyethylene 6.8, newer covers less (ANSI/ASAE EP406.4)."""
+_TRANSMITTANCE: Final = (0.60, 0.72)
+"""Of a whole house, frame and dirt included (von Elsner et al., Journal of Agricultural Engineering Research
+75, 2000)."""
 _AIR_J_M3_K: Final = 1206.0
 _CAPACITY_J_M2_K: Final = 50_000.0
 """Air, crop and top of the soil; with the cover's 8 W/m²K a closed house follows in an hour and a half."""
@@ -60,15 +65,17 @@ _LATENT_SHARE: Final = 0.5
 """Of the sun that is absorbed inside, so much goes into transpiration of a grown crop (Stanghellini 1987)."""
 _EVAPORATION_J_G: Final = 2450.0
 _NIGHT_TRANSPIRATION_G_M2_H: Final = 12.0
-"""Into dry air; none into saturated."""
+"""Into dry air, none into saturated: chosen."""
 _ABSORBED_SHARE: Final = 0.75
 
 _LEAK_PER_H: Final = 0.5
 _LEAK_BY_WIND: Final = 0.1
+"""Infiltration of a house under film in good order is 0.5 to 1 air change an hour (ANSI/ASAE EP406.4)."""
 _VENTS_PER_H: Final = 8.0
 _VENTS_BY_WIND: Final = 5.0
-"""Air changes an hour, and for each m/s of wind; an extractor adds"""
+"""Open windows: chosen for some 20 changes an hour in usual wind, to which the extractor adds"""
 _EXTRACTOR_PER_H: Final = 30.0
+"""half of the one change a minute that a fan-ventilated house is laid out for (the same)."""
 _VENT_BAND_K: Final = 5.0
 _VENT_SPEED: Final = 0.2
 """The windows' motor needs five minutes from shut to open."""
@@ -81,6 +88,7 @@ _CONDENSING_PER_H: Final = 3.3
 _EXTRACT_ABOVE_K: Final = 3.0
 _HEATER_W_M2: Final = 120.0
 _HEATER_BAND_K: Final = 3.0
+"""The controller is a plain one: proportional within these bands, its numbers chosen."""
 _DAYLIGHT_W_M2: Final = 5.0
 
 _PPM_M3_G: Final = 546.0
@@ -93,10 +101,12 @@ _COMPENSATION_PPM: Final = 60.0
 g/m²h in usual conditions (Blom et al., "Carbon Dioxide in Greenhouses", OMAFRA 00-077), as is"""
 _INJECTED_G_M2_H: Final = 5.5
 _RESPIRED_G_M2_H: Final = 0.5
+"""Chosen for the 500 to 550 ppm that closed houses have at sunrise."""
 _INJECT_WHEN_OPEN_LESS: Final = 0.25
 _INJECT_BAND_PPM: Final = 50.0
 
 _ROOTS_MM: Final = 250.0
+"""Depth that the roots draw from; loam holds 36 % of its volume. Chosen, as are drip and sectors."""
 _SECTORS: Final = 4
 _SECTOR_MINUTES: Final = 15
 _DRIP_MM_H: Final = 8.0
@@ -128,8 +138,8 @@ class Greenhouse:
     def __init__(self, weather: Weather, random: Random, start_us: int) -> None:
         """Build it as *random* has it, in balance with the weather at *start_us*."""
         self._weather = weather
-        self._cover_w_m2_k = _COVER_RATIO * random.uniform(5.0, 7.5)
-        self._transmittance = random.uniform(0.60, 0.72)
+        self._cover_w_m2_k = _COVER_RATIO * random.uniform(*_COVER_W_M2_K)
+        self._transmittance = random.uniform(*_TRANSMITTANCE)
         self._warm_c = random.uniform(16.0, 19.0)
         self._vent_c = random.uniform(23.0, 26.0)
         self._heater_w_m2 = _HEATER_W_M2 if random.random() < 0.7 else 0.0  # noqa: PLR2004 (most have one)

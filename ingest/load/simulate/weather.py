@@ -46,6 +46,7 @@ _TIDE_DEG: Final = 158.0
 """The pressure's tide, 1.16 cos³ latitude sin(2 t + 158°) hPa (Haurwitz 1956): highest at ten, morning and
 evening."""
 
+# What the days draw around is chosen: light winds, four tenths of cloud, rain on one day in eight.
 _WIND_M_S: Final = 2.6
 _CLOUD: Final = 0.38
 _RAIN_FROM_CLOUD: Final = 0.7
