@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import orjson
 
 from ingest.errors import RecordingError
+from ingest.load.header import HEADER, NAME, VERSION
 from ingest.load.members import Gap, Member, compressed, pieces
 
 if TYPE_CHECKING:
@@ -28,27 +29,12 @@ if TYPE_CHECKING:
     from ingest.load.members import Piece
 
 SUFFIX: Final = ".jsonl.gz"
-VERSION: Final = 1
 BLOCK_MESSAGES: Final = 1000
 _BLOCK_BYTES: Final = 1_048_576
 """A block ends with the message that reaches this many bytes of lines, too: large payloads fill no memory."""
 _MODE: Final = 0o600
 """Payloads are somebody's data, and nobody else's to read."""
-
-_NAME: Final = "greenhouse-ingest"
 _QOS: Final = {0, 1, 2}
-_FIELDS: Final = {
-    "received_us": "arrival, in microseconds since 1970-01-01 UTC; strictly increasing within a recording",
-    "topic": "topic it was published to",
-    "qos": "QoS it was delivered with",
-    "retain": "whether it was a retained message, sent because of the subscription",
-    "payload": "payload, where it is UTF-8",
-    "payload_base64": "payload in base64, where it is not UTF-8",
-    "client_id": "who published it, where that is known: MQTT does not tell a subscriber",
-    "properties": "MQTT 5 properties, where there are any; correlation_data_base64 in base64, "
-    "user_properties a list of pairs",
-}
-_HEADER: Final = {"recording": _NAME, "version": VERSION, "fields": _FIELDS}
 
 
 class Recorded(NamedTuple):
@@ -156,7 +142,7 @@ def _one_by_one(lines: bytes) -> tuple[list[Recorded], list[str]]:
 def _message_of(line: bytes) -> Recorded | None:
     """Read a *line*; None for a header. Raises KeyError, TypeError, AttributeError, ValueError."""
     tree = orjson.loads(line)
-    if tree.get("recording") == _NAME:
+    if tree.get("recording") == NAME:
         return None
     text = tree.get("payload")
     message = Recorded(
@@ -228,7 +214,7 @@ class Recording:
         self._file = _opened(path, append=append)
         try:
             self._go_on()
-            self._write(orjson.dumps({**_HEADER, **(about or {})}, option=orjson.OPT_APPEND_NEWLINE))
+            self._write(orjson.dumps({**HEADER, **(about or {})}, option=orjson.OPT_APPEND_NEWLINE))
         except BaseException:
             self._file.close()
             raise
@@ -382,7 +368,7 @@ def _check_header(path: Path, first: Piece, *, strictly: bool) -> None:
         header = orjson.loads(first.lines.partition(b"\n")[0])
     except orjson.JSONDecodeError:
         header = None
-    if not isinstance(header, dict) or header.get("recording") != _NAME:
+    if not isinstance(header, dict) or header.get("recording") != NAME:
         raise RecordingError(f"{path} is no recording: its first line is no header of one")
     if header.get("version") != VERSION:
         raise RecordingError(

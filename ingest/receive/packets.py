@@ -62,7 +62,7 @@ class PacketParser:
         With *keep_properties*, the payload of one that has some is a DescribedPayload.
         """
         self._mqtt5 = mqtt5
-        self._keep_properties = keep_properties
+        self._keep_properties = mqtt5 and keep_properties
         self._whole_packet_bytes = whole_packet_bytes
         self._rest = bytearray()
         self._wanted = 0

@@ -106,10 +106,14 @@ near_plain_maps = st.builds(
 )
 
 
+def intake_of() -> Intake:
+    resolver = Resolver(example_catalog(), default_rules(), out_of_range="quarantine")
+    return Intake(DECODER, resolver, ignore_retained=True, max_batch_rows=10_000)
+
+
 def taken(messages: list[Delivery]) -> tuple[Intake, Batch]:
     """Take *messages* in by whichever way, all of their names known already."""
-    resolver = Resolver(example_catalog(), default_rules(), out_of_range="quarantine")
-    intake = Intake(DECODER, resolver, ignore_retained=True, max_batch_rows=10_000)
+    intake = intake_of()
     intake.take_in(messages, NOW_US)
     intake.next_batch()
     intake.take_in(messages, NOW_US)
@@ -146,7 +150,7 @@ def test_what_real_gateways_send_is_the_same_both_ways() -> None:
 def test_most_messages_take_the_short_cut(change: dict[str, object]) -> None:
     payload = json.dumps(PLAIN | change).encode()
     message = Delivery(TEMPERATURE, payload, 2, 1)
-    plain = DECODER.plain([message], [RECEIPT_US])
+    plain = [*DECODER.plain([message], [RECEIPT_US])]
     assert len(plain) == 1
     intake, batch = taken([message])
     rows, gateways = intake.resolver.plain(plain)
@@ -164,7 +168,7 @@ def test_most_messages_take_the_short_cut(change: dict[str, object]) -> None:
 def test_what_is_out_of_the_ordinary_takes_the_long_way(change: dict[str, object]) -> None:
     good = Delivery(TEMPERATURE, json.dumps(PLAIN).encode(), 2, 1)
     odd = good._replace(payload=json.dumps(PLAIN | change).encode())
-    assert len(DECODER.plain([good, good, odd, good], [RECEIPT_US] * 4)) == 2
+    assert len([*DECODER.plain([good, good, odd, good], [RECEIPT_US] * 4)]) == 2
 
 
 def test_most_flat_maps_take_the_short_cut() -> None:
@@ -201,3 +205,21 @@ def test_a_value_out_of_range_takes_the_long_way() -> None:
     rows, _ = intake.resolver.plain(DECODER.plain([good, hot, good], [RECEIPT_US] * 3))
     assert len(rows) == 1
     assert batch.rows[0].value == 21.5
+
+
+def test_names_not_seen_before_are_read_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 200
+    messages = [
+        Delivery(TEMPERATURE, json.dumps(PLAIN | {"sensor_id": f"NEW-{number}"}).encode(), 2, 1)
+        for number in range(count)
+    ]
+    read: list[bytes] = []
+
+    def loads(payload: bytes) -> object:
+        read.append(payload)
+        return json.loads(payload)
+
+    intake = intake_of()
+    monkeypatch.setattr("orjson.loads", loads)
+    intake.take_in(messages, NOW_US)
+    assert len(read) <= 2 * count

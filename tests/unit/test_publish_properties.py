@@ -57,13 +57,19 @@ def test_they_are_read_by_name(properties: bytes, expected: dict[str, object]) -
 
 
 @settings(max_examples=examples(100))
-@given(st.lists(publishes(), max_size=5), st.integers(1, 300), st.booleans())
-def test_they_come_with_the_payload(written: list[Publish], cut: int, keep: bool) -> None:  # noqa: FBT001
-    stream = b"".join(packet_of(publish, mqtt5=True) for publish in written)
-    parser = PacketParser(mqtt5=True, keep_properties=keep)
+@given(st.lists(publishes(), max_size=5), st.integers(1, 300), st.booleans(), st.booleans())
+def test_they_come_with_the_payload(
+    written: list[Publish],
+    cut: int,
+    keep: bool,  # noqa: FBT001 (hypothesis gives it)
+    mqtt5: bool,  # noqa: FBT001 (as above)
+) -> None:
+    stream = b"".join(packet_of(publish, mqtt5=mqtt5) for publish in written)
+    parser = PacketParser(mqtt5=mqtt5, keep_properties=keep)
     found: list[Delivery] = []
     for at in range(0, len(stream), cut):
         found += parser.feed(stream[at : at + cut])[0]
     assert found == [publish.delivery for publish in written]
     described = [each.payload.properties for each in found if isinstance(each.payload, DescribedPayload)]
-    assert described == [publish.properties for publish in written if publish.properties and keep]
+    sent = [publish.properties for publish in written if publish.properties]
+    assert described == (sent if keep and mqtt5 else [])
