@@ -54,8 +54,12 @@ def _sections(kept: dict[str, Any], workloads: dict[str, Any]) -> Iterator[Secti
 
 def _speed(workloads: dict[str, Any]) -> Figure:
     rows = tuple(
-        (each["says"] if contender == WORKER else "", contender, f"{each['rows_per_s'][contender]:,}")
-        for each in workloads.values()
+        (
+            f"{name}: {each['says']}" if contender == WORKER else "",
+            contender,
+            f"{each['rows_per_s'][contender]:,}",
+        )
+        for name, each in workloads.items()
         for contender in CONTENDERS
         if contender in each["rows_per_s"]
     )
@@ -64,16 +68,15 @@ def _speed(workloads: dict[str, Any]) -> Figure:
 
 
 def _cost(workloads: dict[str, Any]) -> Figure:
-    spent = {each["says"]: each["cpu_us_per_message"] for each in workloads.values()}
+    spent = {name: each["cpu_us_per_message"] for name, each in workloads.items()}
     most = max(spent.values())
     drawn = bar_chart(
         Title("cost", "The worker's CPU time, µs a message", f"{number(most)} µs at most."),
-        [(says, [Bar(us / most, f"{us:.1f} µs")]) for says, us in spent.items()],
+        [(name, [Bar(us / most, f"{us:.1f} µs")]) for name, us in spent.items()],
         size=(WIDTH, 180, 76),
     )
     rows = tuple(
-        (each["says"], number(each["cpu_us_per_message"]), number(each["rss_mb"]))
-        for each in workloads.values()
+        (name, number(each["cpu_us_per_message"]), number(each["rss_mb"])) for name, each in workloads.items()
     )
     return Figure(drawn, Table("The worker's cost", ("workload", "µs a message", "MiB"), rows))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bench.figures import CONTENDERS, LIMITS
-from ingest.load.charts import Bar, Title, alone, bar_chart
+from ingest.load.charts import WIDTH, Bar, Title, alone, bar_chart
 
 _NAMES: Final = {
     "worker": ("s0", "greenhouse-ingest"),
@@ -23,8 +23,11 @@ def draw(workloads: dict[str, dict[str, Any]]) -> str:
 
 
 def chart(workloads: dict[str, dict[str, Any]], size: tuple[int, int, int]) -> str:
-    """Give it as a part of a page."""
-    groups = [(_short(each["says"]), _bars(each["rows_per_s"])) for each in workloads.values()]
+    """Give it as a part of a page; where that has no room for more, the workloads' names stand beside it."""
+    groups = [
+        (_short(each["says"]) if size[0] > WIDTH else name, _bars(each["rows_per_s"]))
+        for name, each in workloads.items()
+    ]
     limits = " and ".join(LIMITS).replace("_", " ")
     return bar_chart(
         Title("speed", _TITLE, f"For each workload, against the slower of {limits}; the longer the faster."),

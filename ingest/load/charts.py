@@ -296,8 +296,9 @@ def _axes(x: Axis, y: Axis) -> Iterator[str]:
     for value, said in x.ticks:
         column = _at(x, y, value, y.low)[0]
         yield f'  <line class="grid" x1="{column:.1f}" x2="{column:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-        at = f'x="{column:.1f}" y="{bottom + 16}"'
-        yield f'  <text class="faint" {at} text-anchor="middle">{text(said)}</text>'
+        anchor = "middle" if column + _LETTER * len(said) / 2 < WIDTH else "end"
+        at = f'x="{column:.1f}" y="{bottom + 16}" text-anchor="{anchor}"'
+        yield f'  <text class="faint" {at}>{text(said)}</text>'
     at = f'x="{(_LEFT + right) / 2:g}" y="{_HEIGHT - 8}"'
     yield f'  <text class="faint" {at} text-anchor="middle">{text(x.label)}</text>'
     yield f'  <text class="faint" x="{right}" y="20" text-anchor="end">{text(y.label)}</text>'
