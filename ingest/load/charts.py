@@ -30,7 +30,7 @@ STYLE: Final = """
     .chart .faint { fill: var(--faint) }
     .chart .ground { fill: var(--ground) }
     .chart .grid { stroke: var(--grid) }
-    .chart .mark { stroke: var(--faint); stroke-dasharray: 3 3 }
+    .chart .mark { stroke: var(--faint); stroke-dasharray: 3 3; stroke-opacity: .7 }
     .chart .line { fill: none; stroke-width: 1.6; stroke-linejoin: round }
     .chart .key { stroke-width: 4 }
     .chart .band, .chart .pale { opacity: .25 }

@@ -124,14 +124,11 @@ class Sampler:
 
     def _process(self) -> dict[str, Any]:
         worker = self._worker()
-        nothing = {"pid": None, "rss_bytes": None, "handles": None}
-        if not worker.running:
-            return nothing
-        try:
-            handles = sum(1 for _ in Path(f"/proc/{worker.pid}/fd").iterdir())
-            return {"pid": worker.pid, "rss_bytes": worker.rss_bytes or None, "handles": handles}
-        except OSError:  # it has ended meanwhile
-            return nothing
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            if worker.running:
+                handles = sum(1 for _ in Path(f"/proc/{worker.pid}/fd").iterdir())
+                return {"pid": worker.pid, "rss_bytes": worker.rss_bytes or None, "handles": handles}
+        return {"pid": None, "rss_bytes": None, "handles": None}
 
     async def _page(self) -> dict[str, Any]:
         """Ask the worker for what it holds; a frozen one does not answer."""
@@ -145,13 +142,12 @@ class Sampler:
         return {"queue": None, "waits_s": None}
 
     async def _database(self) -> dict[str, Any]:
-        try:
+        with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             async with asyncio.timeout(_ANSWER_S):
                 return await self._ask()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            if self._connection is not None:
-                self._connection.terminate()
-                self._connection = None
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
         return dict.fromkeys(_OF_DATABASE)
 
     async def _ask(self) -> dict[str, Any]:
