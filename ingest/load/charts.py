@@ -247,11 +247,23 @@ def bar_chart(
     return _chart(title, (width, height), body)
 
 
-def alone(chart: str) -> str:
-    """Give *chart* as a file of its own."""
-    head, body = chart.split("\n", 1)
-    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return f"{head}\n  <style>{STYLE}\n  </style>\n{body}\n"
+def alone(*charts: str) -> str:
+    """Give *charts*, one under the other, as a file of its own."""
+    sizes = [_size_of(chart) for chart in charts]
+    width, height = max(wide for wide, _ in sizes), sum(high for _, high in sizes)
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    parts = [head, f"  <style>{STYLE}\n  </style>"]
+    y = 0
+    for chart, (wide, high) in zip(charts, sizes, strict=True):
+        parts.append(chart.replace("<svg ", f'<svg y="{y}" width="{wide}" height="{high}" ', 1))
+        y += high
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _size_of(chart: str) -> tuple[int, int]:
+    _, _, width, height = chart.partition('viewBox="')[2].partition('"')[0].split()
+    return int(width), int(height)
 
 
 def _chart(title: Title, size: tuple[int, int], body: Iterable[str]) -> str:

@@ -8,8 +8,8 @@ lag is back to 0. With --chaos all that `make chaos` breaks is broken meanwhile,
 
     python -m tests.acceptance.soak --hours 0.02 --seed 7 --output soak
 
-Ctrl-C ends it early, with a verdict on what was. The last line is a JSON object; exit code 0 when it is good,
-else 1.
+Ctrl-C ends it early, with a verdict on what was; again, without one. The last line is a JSON object; exit
+code 0 when it is good, else 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import asyncio
 import json
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -45,27 +46,48 @@ class Options:
     interval_s: float | None = None
     speed: float = 1.0
     every_s: float = 5.0
+    patience_s: float = 180.0
+    """For the queue to run empty, and for a broker or database that is broken to be whole again."""
 
 
 _SAMPLES_AT_LEAST: Final = 40
 
 
 async def soak(options: Options, directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Soak as *options* say, with all files in *directory*; give the report."""
+    """Soak as *options* say, with all files in *directory*; give the report.
+
+    SIGTERM ends it early, a second one without a verdict.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    soaking = asyncio.current_task()
+    assert soaking is not None
+
+    def end() -> None:
+        if stop.is_set():
+            soaking.cancel()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     try:
         async with Run(options, directory, say) as run:
             report = await run.run(stop)
             samples, measured = run.samples, run.measured
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGTERM)
     made = f"tests.acceptance.soak, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     (directory / "report.html").write_text(render(report, samples, measured, made))
     return report
+
+
+def _beside_the_terminal() -> int:
+    """Run in a session of its own: Ctrl-C would reach the servers and the worker, too."""
+    soaking = subprocess.Popen(
+        [sys.executable, "-m", "tests.acceptance.soak", "--inside", *sys.argv[1:]], start_new_session=True
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: soaking.terminate())
+    return soaking.wait()
 
 
 def main() -> int:
@@ -78,8 +100,11 @@ def main() -> int:
     parser.add_argument("--interval", type=float, help="seconds between their readings; else 3, 5 or 10")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds in a second (1)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between samples (5)")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path("soak"), help="folder for the files (soak)")
     given = parser.parse_args()
+    if not given.inside:
+        return _beside_the_terminal()
     seconds = given.hours * 3_600
     options = Options(
         seconds=seconds,

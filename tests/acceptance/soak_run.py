@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from tests.acceptance.soak import Options
 
 FILTERS: Final = ["greenhouse/+/sensors/+", "greenhouse/+/readings", "GREENHOUSE/#"]
-PATIENCE_S: Final = 180.0
-"""For the queue to run empty, and for a broker or database that is broken to be whole again."""
 SENTINEL: Final = -4_321.0
 _REMEMBERED_S: Final = 900.0
 """PUBACKs, for the crashes of a broker: one of them is known as soon as the broker is up again."""
@@ -118,7 +116,7 @@ class Run:
             }
         )
         self._settings = settings
-        self._accountant = await stack.enter_async_context(Accountant(settings, PATIENCE_S))
+        self._accountant = await stack.enter_async_context(Accountant(settings, options.patience_s))
         self._published = Published(Pace(speed=options.speed))
 
     async def __aexit__(self, *_: object) -> None:
@@ -209,7 +207,7 @@ class Run:
             broker_address(url),
             self._settings.broker.model_copy(update={"reconnect_min_s": 0.05, "reconnect_max_s": 1.0}),
             [client_id(plan.seed, number) for number in range(plan.gateways)],
-            deadline_s=PATIENCE_S,
+            deadline_s=self._options.patience_s,
             on_acknowledged=self._on_acknowledged,
             on_refused=published.on_refused,
         )
@@ -311,7 +309,7 @@ class Run:
             return bool(rows)
 
         try:
-            await until(there, "the queue runs empty", patience_s=PATIENCE_S)
+            await until(there, "the queue runs empty", patience_s=self._options.patience_s)
         except AssertionError:
             return False
         return True

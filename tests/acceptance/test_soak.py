@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.soak import Options, soak
-from tests.acceptance.soak_run import PATIENCE_S
+from tests.acceptance.soak_run import Run
 from tests.outline import Outline
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.timeout(PATIENCE_S + 180)
+@pytest.mark.timeout(360)
 async def test_simulated_greenhouses_are_soaked_and_judged(tmp_path: Path) -> None:
     lines: list[str] = []
     options = Options(seconds=12.0, seed=20_251_126, gateways=10, interval_s=1.0, every_s=0.4)
@@ -38,3 +39,28 @@ async def test_simulated_greenhouses_are_soaked_and_judged(tmp_path: Path) -> No
     Outline(page)
     for title in ("Resident memory of the worker", "Open files of the worker", "Behind the broker", "Disk"):
         assert f"<caption>{title}" in page
+
+
+class Losing(Run):
+    """A soak whose database loses a row."""
+
+    async def _drained(self) -> bool:
+        drained = await super()._drained()
+        await self._fetch(
+            "delete from iot.sensor_readings"
+            " where ctid = (select max(ctid) from iot.sensor_readings where value > 0)"
+        )
+        return drained
+
+
+async def test_a_lost_row_is_found_and_named(tmp_path: Path) -> None:
+    options = Options(seconds=3.0, seed=7, gateways=5, interval_s=1.0, every_s=0.4, patience_s=5.0)
+    async with Losing(options, tmp_path, lambda _line: None) as run:
+        report = await run.run(asyncio.Event())
+    assert not report["ok"]
+    assert report["account"]["missing"] == 1
+    ((_, topic, _, why),) = report["missing"]
+    assert (why, topic.lower().startswith("greenhouse")) == ("no row", True)
+    missing, ledger, *_ = report["violations"]
+    assert missing == f"1 readings are missing, of {topic}"
+    assert "the counter written says" in ledger

@@ -34,7 +34,8 @@ X = linear([0, 10], "s", tight=True)
 
 
 def parsed(chart: str) -> ET.Element:
-    return ET.fromstring(alone(chart))  # noqa: S314 (our own text)
+    (picture,) = ET.fromstring(alone(chart)).findall(f"{SVG}svg")  # noqa: S314 (our own text)
+    return picture
 
 
 @pytest.mark.parametrize(
@@ -140,3 +141,15 @@ def test_a_bar_is_as_long_as_its_share() -> None:
         if "area" in each.attrib["class"]
     )
     assert full == pytest.approx(2 * half)
+
+
+def test_charts_stand_one_under_the_other_in_a_file() -> None:
+    one = bar_chart(Title("one", "One", ""), [("a", [Bar(0.5, "5")])])
+    two = line_chart(Title("two", "Two", ""), X, linear([0, 2], ""), [Line("y", [(0, 1.0)])])
+    page = ET.fromstring(alone(one, two))  # noqa: S314 (our own text)
+    first, second = page.findall(f"{SVG}svg")
+    assert (first.attrib["y"], second.attrib["y"]) == ("0", first.attrib["height"])
+    assert page.attrib["viewBox"].split()[3] == str(
+        int(first.attrib["height"]) + int(second.attrib["height"])
+    )
+    assert alone(one, two).count("<style>") == 1

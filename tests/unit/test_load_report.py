@@ -145,7 +145,9 @@ def test_totals_become_rates_in_bounded_memory() -> None:
     for tenth in range(500_000):
         meter.total(100.0 + tenth / 10, tenth * 3, tenth * 2)
     assert 500 < len(meter.rates) <= 2_000
-    assert {(round(each.published), round(each.acknowledged)) for each in meter.rates} == {(30, 20)}
+    assert {(round(published), round(acknowledged)) for _, published, acknowledged in meter.rates} == {
+        (30, 20)
+    }
     assert meter.rates[-1].at_s > 49_000
     meter.total(60_000.0, 1_500_000, 1_000_000, last=True)
     assert meter.rates[-1].at_s == pytest.approx(59_900)
@@ -155,7 +157,7 @@ def test_the_last_total_counts_however_soon_it_comes() -> None:
     meter = Meter()
     meter.total(5.0, 0, 0)
     meter.total(5.2, 10, 4)
-    assert meter.rates == ()
+    assert len(meter.rates) == 0
     meter.total(5.5, 20, 20, last=True)
     assert [tuple(each) for each in meter.rates] == [(0.5, 40.0, 40.0)]
 
@@ -163,8 +165,12 @@ def test_the_last_total_counts_however_soon_it_comes() -> None:
 def test_latencies_keep_two_digits_and_the_longest_whole() -> None:
     assert [rounded(us) for us in (0, 7, 99, 123, 128, 1_449, 99_700)] == [0, 7, 99, 120, 130, 1_400, 100_000]
     meter = Meter()
-    told: list[tuple[Any, ...]] = []
-    hear = meter.timing(lambda *each: told.append(each))
+    told: list[tuple[int, str, int, int]] = []
+
+    def then(gateway: int, message: str, sent_us: int, acknowledged_us: int) -> None:
+        told.append((gateway, message, sent_us, acknowledged_us))
+
+    hear = meter.timing(then)
     for taken_us in range(1_000_000):
         meter.took(5, 5 + taken_us)
     hear(3, "message", 10, 1_234_567)
