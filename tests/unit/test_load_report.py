@@ -157,7 +157,7 @@ def test_the_last_total_counts_however_soon_it_comes() -> None:
     meter = Meter()
     meter.total(5.0, 0, 0)
     meter.total(5.2, 10, 4)
-    assert len(meter.rates) == 0
+    assert [*meter.rates] == []
     meter.total(5.5, 20, 20, last=True)
     assert [tuple(each) for each in meter.rates] == [(0.5, 40.0, 40.0)]
 
