@@ -1,9 +1,10 @@
 # Everything a developer or CI runs. Each target does its own set-up: a virtual environment in .venv with the
-# hash-pinned lock, and for the tests the Mosquitto server and promtool. Needs python3 (3.11+), make and the package
+# hash-pinned lock, and for the tests the Mosquitto server, promtool and Chromium. Needs python3 (3.11+), make and the package
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native chaos soak soak-memory fuzz lint bench bench-scale bench-storage schema-docs lock clean
+.PHONY: help demo test test-native chaos soak soak-memory fuzz lint bench bench-scale bench-storage schema-docs
+.PHONY: page-shot lock clean
 VENV := .venv
 ARGS ?=
 SECONDS ?= 60
@@ -23,6 +24,7 @@ test: ## every test but the tier `native`, in three processes with servers of th
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
 	@sh requirements/promtool.sh
+	@sh requirements/chromium.sh
 	@$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-native: ## the tests that need a native TimescaleDB: INGEST_TEST_TIMESERIES_DSN=postgresql://…
@@ -81,6 +83,12 @@ bench-storage: ## bytes a reading, and dashboard queries, legacy form against ou
 schema-docs: ## write docs/schema-*.md anew, from what the migrations make
 	@sh requirements/set-up.sh dev
 	@$(VENV)/bin/python -m docs.draw_schema
+
+page-shot: ## docs/page.png anew: five minutes of a real worker's page, in Chromium (ARGS=60: of one)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@sh requirements/chromium.sh
+	@$(VENV)/bin/python -m docs.page_screenshot $(ARGS)
 
 lock: ## resolve pyproject.toml anew into requirements/*.txt (UPGRADE=1: newer versions)
 	@sh requirements/lock.sh

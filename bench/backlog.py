@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from bench.fleet import label_rules
-from bench.wire import connect, packet_id, publish, subscribe
 from bench.workloads import messages
 from ingest.decode import Decoder, Routes
 from ingest.intake import Intake
 from ingest.receive.packets import PacketParser
 from ingest.resolve import Resolver
 from ingest.settings import Settings
+from tests.mqtt_packets import DISCONNECT, connect, packet_id, publish, subscribe
 
 if TYPE_CHECKING:
     from bench.workloads import Message, Workload
@@ -108,13 +108,13 @@ def keep_session(url: str, client_id: str, topic_filter: str) -> None:
         stream.sendall(subscribe(topic_filter))
         if stream.recv(5)[:1] != b"\x90":
             raise SystemExit("the broker refused a subscription")
-        stream.sendall(b"\xe0\x00")
+        stream.sendall(DISCONNECT)
 
 
 def end_session(url: str, client_id: str) -> None:
     """End a session and what is still queued for it."""
     with connected(url, client_id, clean=True) as stream:
-        stream.sendall(b"\xe0\x00")
+        stream.sendall(DISCONNECT)
 
 
 def publish_all(url: str, packets: bytes, count: int, qos: int) -> None:
@@ -142,7 +142,7 @@ def publish_all(url: str, packets: bytes, count: int, qos: int) -> None:
                             pinged = True
                         selector.modify(stream, selectors.EVENT_READ)
         stream.setblocking(True)  # noqa: FBT003 - as above
-        stream.sendall(b"\xe0\x00")
+        stream.sendall(DISCONNECT)
 
 
 def connected(url: str, client_id: str, *, clean: bool = False) -> socket.socket:

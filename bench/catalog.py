@@ -36,9 +36,10 @@ from ingest.migrate import Database, migrate
 from tests.gateways import Message, publish
 from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import PostgresCluster, shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
 _ROOT: Final = Path(__file__).parents[1]
 _RATE: Final = 2_000
@@ -148,7 +149,7 @@ class Probed:
 
     async def loads(self, count: int) -> float:
         """Wait for the *count*-th catalog; give when it came."""
-        await until(lambda: len(self.loaded_s()) >= count)
+        await until(lambda: len(self.loaded_s()) >= count, patience_s=_PATIENCE_S)
         return self.loaded_s()[count - 1]
 
     async def phase(self) -> dict[str, Any]:
@@ -167,16 +168,6 @@ class Probed:
         asking.flush()
         figures: dict[str, Any] = json.loads(answering.readline())
         return figures
-
-
-async def until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    """Wait until *holds*, five minutes at most."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            held = holds()
-            if held if isinstance(held, bool) else await held:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def flow(port: int, sensors: list[tuple[str, str]]) -> None:
@@ -213,7 +204,7 @@ async def measure(dsn: str, port: int, folder: Path, greenhouses: int, each: int
         flowing = asyncio.create_task(flow(port, [(row[1], row[2]) for row in rows]))
         began_s = time.monotonic()
         all_of_them = f"select count(*) = {figures['sensors']} from iot.sensor_intervals"
-        await until(lambda: _holds(connection, all_of_them))
+        await until(lambda: _holds(connection, all_of_them), patience_s=_PATIENCE_S)
         figures["mirror"] = await worker.phase() | {"seconds": round(time.monotonic() - began_s, 1)}
         await asyncio.sleep(_PHASE_S)
         figures["flow"] = await worker.phase()

@@ -56,11 +56,11 @@ def summary(figures: dict[str, Figures], *, says: str, messages: int, rounds: in
         "rss_mb": _median(worker.rss_mb, 0),
         "peers": {
             name: {
-                "cpu_us_per_message": _median(each.cpu_us_per_message, 2),
-                "rss_mb": _median(each.rss_mb, 0),
+                "cpu_us_per_message": _median(figures[name].cpu_us_per_message, 2),
+                "rss_mb": _median(figures[name].rss_mb, 0),
             }
-            for name, each in figures.items()
-            if name != WORKER and each.rss_mb
+            for name in others
+            if figures[name].rss_mb
         },
         "exact": worker.exact,
         "inexact": [name for name, each in figures.items() if not each.exact],

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from bench.contenders import Drained
-from bench.wire import connect
 from ingest.receive import answers_to
 from ingest.receive.packets import PINGREQ, PINGRESP, PacketParser, answer_blob
 from ingest.settings import Settings
 from ingest.write.copy import copy_straight, parts
+from tests.mqtt_packets import connect
 
 if TYPE_CHECKING:
     from bench.contenders import Job

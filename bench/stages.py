@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from bench.fleet import label_rules
-from bench.wire import packet_id, publish
 from bench.workloads import BY_NAME, messages
 from ingest.decode import IGNORED, Decoder, Routes
 from ingest.intake import Intake
@@ -36,6 +35,7 @@ from ingest.write import journal
 from ingest.write.copy import pack, parts, stream
 from ingest.write.late import LATE_AFTER_US, late_hours
 from ingest.write.ledger import book
+from tests.mqtt_packets import packet_id, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

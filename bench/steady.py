@@ -14,8 +14,8 @@ import sys
 import time
 
 from bench.backlog import connected
-from bench.wire import packet_id, publish
 from bench.workloads import iso
+from tests.mqtt_packets import DISCONNECT, packet_id, publish
 
 _AHEAD_S = 0.0002
 """Nearer moments are waited for in a loop: sleeping is no more exact than this."""
@@ -46,7 +46,7 @@ def main() -> None:
         heard = 0
         while heard < 4 * int(count):
             heard += len(stream.recv(262_144))
-        stream.sendall(b"\xe0\x00")
+        stream.sendall(DISCONNECT)
 
 
 if __name__ == "__main__":

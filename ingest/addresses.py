@@ -6,6 +6,7 @@ Nothing here connects anywhere.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -58,6 +59,17 @@ def split_credentials(url: str) -> tuple[str, str | None, str | None]:
         return url, None, None
     user, _, password = credentials.partition(":")
     return f"{scheme}://{host}", unquote(user) or None, unquote(password) or None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is localhost or a loopback address, in brackets or not; no name is looked up."""
+    bare = host.strip("[]").partition("%")[0].lower()
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
 
 
 def check_dsn(dsn: str) -> None:

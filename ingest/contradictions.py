@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from ingest.addresses import is_loopback
 from ingest.topics import overlap, valid_filter
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
     """Yield what two or more options say against each other, and topics that cannot work."""
     yield from _tls_contradictions(settings)
     yield from _filter_contradictions(settings)
+    yield from _page_contradictions(settings)
     for number, route in enumerate(settings.route):
         fault = _route_fault(route)
         if fault:
@@ -88,6 +90,20 @@ def _filter_contradictions(settings: Settings) -> Iterator[Contradiction]:
     for topic_filter in settings.decode.ignore:
         if not valid_filter(topic_filter):
             yield Contradiction(("decode.ignore",), f"{topic_filter!r} is no MQTT topic filter")
+
+
+def _page_contradictions(settings: Settings) -> Iterator[Contradiction]:
+    observe = settings.observe
+    if not observe.http_page:
+        return
+    if observe.http_port is None:
+        yield Contradiction(("observe.http_page", "observe.http_port"), "is on, but observe.http_port is off")
+    elif not is_loopback(observe.http_host):
+        text = (
+            f"the page has no login, and observe.http_host is {observe.http_host!r}, no loopback address; "
+            f"use 127.0.0.1, and a tunnel or a proxy with a login (docs/page.md)"
+        )
+        yield Contradiction(("observe.http_page", "observe.http_host"), text)
 
 
 def _route_fault(route: RouteSettings) -> str | None:

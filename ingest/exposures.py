@@ -7,11 +7,10 @@ from a PG… variable. The default, sslmode=prefer, takes plain text from a serv
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from ingest.addresses import dsn_hosts, dsn_options
+from ingest.addresses import dsn_hosts, dsn_options, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,10 +55,5 @@ def _of_databases(settings: Settings, environment: Mapping[str, str]) -> Iterato
 
 def _stays_here(host: str) -> bool:
     """Tell whether *host* is a socket file or a loopback address; other names are not looked up."""
-    bare = unquote(host).strip("[]").partition("%")[0].lower()
-    if bare.startswith(("/", "@")) or bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
+    bare = unquote(host).strip("[]")
+    return bare.startswith(("/", "@")) or is_loopback(bare)

@@ -20,7 +20,7 @@ import structlog
 
 from ingest.errors import DatabaseFault, Poison, Unavailable
 from ingest.model import RejectedRow
-from ingest.quality import Directory, Limits, Rejected, Survey
+from ingest.quality import Conditions, Directory, Limits, Place, Rejected, Survey
 from ingest.resolve import is_known
 from ingest.resolve.units import ANY_UNIT_TYPES
 from ingest.write.late import LATE_AFTER_US
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _TICK_S: Final = 1.0
 _BUSY_S: Final = 10.0
 """Messages that wait without a COMMIT for this long: the worker hears nobody."""
+_CONDITIONS_SHARE: Final = 100
+"""Times what it took, and conditions are gathered again: a hundredth of the time at most goes into them."""
 _SHARED_FILTER: Final = "$share/"
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -79,11 +81,25 @@ class QualityWatch:
         self._failing = False
         self._unjudged = 0
         self._writing = asyncio.Lock()
+        self._conditions = Conditions([], 0)
+        self._conditions_until_s = 0.0
 
     @property
     def waiting(self) -> int:
         """Issues found and not written yet."""
         return len(self._survey)
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the sensors of each greenhouse said last; None where `quality.enabled` is false."""
+        if not self._enabled:
+            return None
+        started_s = time.monotonic()
+        if started_s >= self._conditions_until_s:
+            self._conditions = self._survey.conditions(_now_us(), self._place_of)
+            ended_s = time.monotonic()
+            self._conditions_until_s = ended_s + _CONDITIONS_SHARE * (ended_s - started_s)
+        return self._conditions
 
     def on_catalog(self, catalog: Catalog) -> None:
         """Take a newer catalog."""
@@ -163,6 +179,12 @@ class QualityWatch:
             topic, received_us = batch.deliveries[index].topic, batch.receipts_us[index]
             found.append(Rejected(known, topic, received_us, row.series.tenant_id, row.series.greenhouse_id))
         return found
+
+    def _place_of(self, greenhouse_id: UUID) -> Place | None:
+        catalog = self._catalog
+        if catalog is None or (house := catalog.greenhouses.get(greenhouse_id)) is None:
+            return None
+        return Place(catalog.tenants[house.tenant_id].name, house.code)
 
     def _is_cured(self, missing: Sequence[str]) -> bool:
         """Tell whether the catalog has every name of *missing* by now."""

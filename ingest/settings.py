@@ -159,6 +159,8 @@ class ObserveSettings(_Table):
     http_host: str = Field(default="127.0.0.1", min_length=1)
     http_port: int | None = Field(default=9108, ge=0, le=65_535)
     """Port of /metrics, /healthz and /readyz; 0 picks a free one, "off" (None) has no server."""
+    http_page: bool = False
+    """Whether the port also has a page for people, at /; on a loopback address only."""
     stall_s: float = Field(default=60.0, gt=0, le=86_400)
     """Messages waiting this long without a COMMIT make the worker not ready."""
     clock_skew_s: float = Field(default=120.0, ge=1, le=86_400)

@@ -5,7 +5,7 @@
     catalog   keep the snapshot fresh
     healing   replay dead letters that lacked a name the catalog knows by now
     quality   note what is wrong with the data, for people
-    http      /metrics /healthz /readyz
+    http      /metrics /healthz /readyz, and the page
 
 All on one event loop; only connecting to the broker has a thread. Nothing is acknowledged before
 its COMMIT; with the database away the worker stops reading, and the broker keeps the messages.
@@ -73,7 +73,9 @@ async def run(settings: Settings, line: Line | None = None, *, ending: bool = Fa
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop, number)
-    telling = None if line is None else asyncio.create_task(line.serve(worker.report, worker.stop))
+    telling = None
+    if line is not None:
+        telling = asyncio.create_task(line.serve(lambda looks: worker.report(watched=looks), worker.stop))
     try:
         await worker.run()
     finally:
@@ -138,7 +140,9 @@ class Worker:
     async def run(self) -> None:
         """Start everything, wait for `stop`, leave in order. Raises what ends it otherwise."""
         self._show_gauges()
-        http = await serve(self._settings.observe, self._metrics.registry, self.health)
+        http = await serve(
+            self._settings.observe, self._metrics.registry, self.health, lambda: self._quality.conditions
+        )
         work = (
             self._loader.run(),
             self._receive(),
@@ -281,10 +285,11 @@ class Worker:
             action = "report it; the messages are dead letters, to be replayed with a release that mends it"
             log.error("worker_fault", fault=fault, stack=stack, action=action, repeats=held_back)
 
-    def report(self) -> Report:
-        """Give what a supervisor wants to know."""
+    def report(self, *, watched: bool = False) -> Report:
+        """Give what a supervisor wants to know; with the last conditions while its page is *watched*."""
         subscribed = self._commits.link.trouble is None
-        return Report(subscribed, self.health().reasons, reported(self._metrics.registry))
+        conditions = self._quality.conditions if watched else None
+        return Report(subscribed, self.health().reasons, reported(self._metrics.registry), conditions)
 
     def health(self) -> Health:
         """Tell whether the process works and, if it is not ready, why; asked by /readyz."""

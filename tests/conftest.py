@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from ingest.embedded.database import EmbeddedDatabase
 from ingest.migrate import Database, migrate
+from tests.certificates import Authority
 from tests.fuzzing import load_profile
 from tests.servers import PostgresCluster
+from tests.statements import execute
 from tests.templates import Templates
 from tests.timescale import SoleDatabase
 
@@ -74,6 +75,18 @@ def plain_dsn(templates: Templates) -> Iterator[str]:
     dsn = templates.copy(*Database)
     yield dsn
     templates.drop(dsn)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs certificates that a test trusts."""
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs others."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "theirs")
 
 
 class _EmbeddedServer(threading.Thread):
@@ -155,9 +168,9 @@ def module_timescale_dsn(timescale_server: str, sole_database: SoleDatabase | No
         yield sole_database.dsn
         return
     name = _unused_name()
-    asyncio.run(_execute(timescale_server, f"create database {name}"))
+    asyncio.run(execute(timescale_server, f"create database {name}"))
     yield _of_name(timescale_server, name)
-    asyncio.run(_execute(timescale_server, f"drop database {name} with (force)"))
+    asyncio.run(execute(timescale_server, f"drop database {name} with (force)"))
 
 
 @pytest.fixture
@@ -176,9 +189,9 @@ async def migrated_dsn(timescale_server: str, sole_database: SoleDatabase | None
 @asynccontextmanager
 async def _new_database(server: str) -> AsyncIterator[str]:
     name = _unused_name()
-    await _execute(server, f"create database {name}")
+    await execute(server, f"create database {name}")
     yield _of_name(server, name)
-    await _execute(server, f"drop database {name} with (force)")
+    await execute(server, f"drop database {name} with (force)")
 
 
 def _unused_name() -> str:
@@ -187,11 +200,3 @@ def _unused_name() -> str:
 
 def _of_name(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -7,16 +7,16 @@ once the broker has answered every QoS 1 message; it owns its connection and not
 from __future__ import annotations
 
 import asyncio
-import struct
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
+
+from tests import mqtt_packets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ANSWER_S = 60.0
 _CHUNK_BYTES = 32_768
-_LAST_ID = 65_535
 
 
 class Message(NamedTuple):
@@ -32,7 +32,7 @@ async def publish(port: int, messages: Iterable[Message]) -> int:
     """Publish *messages* in their order, each acknowledged by the broker; return how many."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(connect_packet(f"gateway-{uuid.uuid4().hex[:12]}"))
+        writer.write(mqtt_packets.connect(f"gateway-{uuid.uuid4().hex[:12]}", clean=True))
         assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
         sent, awaited = 0, 0
         answers = asyncio.create_task(_count(reader))
@@ -41,12 +41,12 @@ async def publish(port: int, messages: Iterable[Message]) -> int:
             sent += 1
             if message.qos:
                 awaited += 1
-            chunk += packet(message, (awaited - 1) % _LAST_ID + 1)
+            chunk += packet(message, mqtt_packets.packet_id(awaited - 1))
             if len(chunk) >= _CHUNK_BYTES:
                 writer.write(bytes(chunk))
                 chunk.clear()
                 await writer.drain()
-        writer.write(bytes(chunk) + b"\xe0\x00")  # DISCONNECT: the broker answers and then closes
+        writer.write(bytes(chunk) + mqtt_packets.DISCONNECT)  # the broker answers and then closes
         async with asyncio.timeout(ANSWER_S):
             await writer.drain()
             answered = await answers
@@ -63,7 +63,7 @@ async def publish_in_windows(port: int, messages: Sequence[Message], *, window: 
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(connect_packet(f"gateway-{uuid.uuid4().hex[:12]}"))
+        writer.write(mqtt_packets.connect(f"gateway-{uuid.uuid4().hex[:12]}", clean=True))
         assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
         for start in range(0, len(messages), window):
             some = messages[start : start + window]
@@ -74,17 +74,10 @@ async def publish_in_windows(port: int, messages: Sequence[Message], *, window: 
         writer.close()
 
 
-def connect_packet(client_id: str, *, keepalive_s: int = 60) -> bytes:
-    """Build a CONNECT with Clean Session."""
-    body = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", keepalive_s) + _text(client_id.encode())
-    return b"\x10" + _length(len(body)) + body
-
-
 def packet(message: Message, packet_id: int) -> bytes:
     """Build one PUBLISH as MQTT 3.1.1 has it."""
-    first = 0x30 | message.qos << 1 | message.retain
-    body = _text(message.topic.encode()) + (struct.pack(">H", packet_id) if message.qos else b"")
-    return bytes([first]) + _length(len(body) + len(message.payload)) + body + message.payload
+    topic, payload, qos, retain = message
+    return mqtt_packets.publish(topic, payload, qos=qos, packet_id=packet_id, retain=retain)
 
 
 async def _count(reader: asyncio.StreamReader) -> int:
@@ -94,16 +87,3 @@ async def _count(reader: asyncio.StreamReader) -> int:
         size += len(data)
     assert size % 4 == 0
     return size // 4
-
-
-def _text(text: bytes) -> bytes:
-    return struct.pack(">H", len(text)) + text
-
-
-def _length(value: int) -> bytes:
-    encoded = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        encoded.append(low | 0x80 if value else low)
-        if not value:
-            return bytes(encoded)

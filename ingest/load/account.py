@@ -141,6 +141,9 @@ class Accountant:
         self._began_us = min(_us(now[0]), time.time_ns() // 1_000)
         self._since = _EPOCH + timedelta(microseconds=self._began_us) - _CLOCKS_APART
         self._overflow = await self._overflowed()
+        # Rights and tables that lack are heard of now, not when everything is published.
+        await self._ask_once(sql.SENSOR_COUNT, [], [], [], self._since)
+        await self._ask_once(sql.LETTERS, self._since, [])
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -158,6 +161,8 @@ class Accountant:
         now_s = time.monotonic()
         if now_s - probes.last_s < _PROBE_EVERY_S or len(probes.by_number) >= _PROBES:
             return
+        if self._asking.locked():
+            return  # the replay does not wait for a look at what it has published
         probes.last_s = now_s
         for row in self._expected.rows_of(message, time.time_ns() // 1_000):
             place = place_of(row)

@@ -22,7 +22,25 @@ VALUES: Final = """
 """
 
 # $1 to $3 sensors, a column each; $4 since when.
-_OF_SENSORS: Final = """
+SENSOR_ROWS: Final = """
+    select
+        r.greenhouse_id,
+        r.sensor_type_id,
+        r.sensor_id,
+        array_agg((date_part('epoch', r.time) * 1000000)::bigint) as times_us,
+        array_agg(r.value) as values
+    from unnest($1::uuid[], $2::smallint[], $3::uuid[]) as p (greenhouse_id, sensor_type_id, sensor_id)
+    join iot.sensor_readings as r
+        on r.greenhouse_id = p.greenhouse_id
+        and r.sensor_type_id = p.sensor_type_id
+        and r.sensor_id = p.sensor_id
+    where r.time >= $4
+    group by r.greenhouse_id, r.sensor_type_id, r.sensor_id
+"""
+
+# As above.
+SENSOR_COUNT: Final = """
+    select count(*)
     from unnest($1::uuid[], $2::smallint[], $3::uuid[]) as p (greenhouse_id, sensor_type_id, sensor_id)
     join iot.sensor_readings as r
         on r.greenhouse_id = p.greenhouse_id
@@ -30,19 +48,6 @@ _OF_SENSORS: Final = """
         and r.sensor_id = p.sensor_id
     where r.time >= $4
 """
-SENSOR_ROWS: Final = (
-    """
-    select
-        r.greenhouse_id,
-        r.sensor_type_id,
-        r.sensor_id,
-        array_agg((date_part('epoch', r.time) * 1000000)::bigint) as times_us,
-        array_agg(r.value) as values
-"""
-    + _OF_SENSORS
-    + "group by r.greenhouse_id, r.sensor_type_id, r.sensor_id"
-)
-SENSOR_COUNT: Final = "select count(*)" + _OF_SENSORS
 
 # $1 to $3 a sensor, $4 since when, $5 a value
 SENSOR_VALUE: Final = """

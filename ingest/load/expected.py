@@ -3,7 +3,7 @@
 Decodes and resolves each message as the worker does. A reading with a time has a key of its own, and its row
 is looked for by it. One without gets the receipt time, which nobody here knows: of each sensor the values are
 kept, to be compared with those of the rows since the beginning. Of a message the SHA-256 is kept, not the
-payload: 70 bytes a reading whose row was found, 200 one without a time. Pure.
+payload; measured, 60 MB for 200 000 readings, five in eight of them without a time. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The worker's own HTTP port: GET /metrics, /healthz, /readyz, and nothing else.
+"""The worker's own HTTP port: GET /metrics, /healthz, /readyz, the page if it is on, and nothing else.
 
-A server of three read-only pages in the worker's event loop, so that a probe also proves the loop
+A server of a few read-only pages in the worker's event loop, so that a probe also proves the loop
 turns. Every request is bounded in bytes, time and number; each connection answers one request and
 closes. No TLS, no authentication: it binds the loopback unless the settings say otherwise.
 """
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client.exposition import choose_encoder
 
+from ingest.addresses import is_loopback
 from ingest.errors import ConfigurationError
+from ingest.observe.page import Page
 from ingest.observe.terminal import json_line
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from ingest.quality import Conditions
     from ingest.settings import ObserveSettings
 
 MAX_HEAD_BYTES = 8192
@@ -51,6 +54,7 @@ _UNREAD = (
 
 _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
+_HTML = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,23 @@ class HttpServer:
     """Serves the metrics of *registry*, and *health* (asked at each request, must not block), on one port.
 
     /metrics is OpenMetrics 1.0 for a scraper whose Accept header names it, as Prometheus' does; its text
-    format for the others.
+    format for the others. The *page* answers on loopback names alone: else a website whose own name leads to
+    127.0.0.1 could have its visitor's browser read it.
     """
 
     def __init__(
-        self, host: str, port: int, registry: CollectorRegistry, health: Callable[[], Health]
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        health: Callable[[], Health],
+        page: Page | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._registry = registry
         self._health = health
+        self._own_page = page
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         """Oldest first. Ended by cutting them, not by cancelling: asyncio would log that as an error."""
@@ -159,17 +170,17 @@ class HttpServer:
         request_line, *fields = head.decode("latin-1").split("\r\n")
         match request_line.split(" "):
             case [method, target, "HTTP/1.1" | "HTTP/1.0"] if method in {"GET", "HEAD"}:
-                return method, self._page(target.partition("?")[0], _accepted(fields))
+                return method, self._page(target.partition("?")[0], fields)
             case [_, _, "HTTP/1.1" | "HTTP/1.0"]:
                 return "GET", _plain(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD")
             case _:
                 return "GET", _plain(HTTPStatus.BAD_REQUEST)
 
-    def _page(self, path: str, accept: str) -> _Answer:
+    def _page(self, path: str, fields: Sequence[str]) -> _Answer:
         try:
             match path:
                 case "/metrics":
-                    encode, content_type = choose_encoder(accept)
+                    encode, content_type = choose_encoder(",".join(_said(fields, "accept")))
                     return _Answer(HTTPStatus.OK, content_type, encode(self._registry))
                 case "/healthz":
                     live = self._health().live
@@ -178,6 +189,8 @@ class HttpServer:
                     health = self._health()
                     ready = health.live and not health.reasons
                     return _report(ok=ready, report={"ready": ready, "reasons": health.reasons})
+                case "/" | "/page.json" if self._own_page is not None:
+                    return _of_page(self._own_page, path, _said(fields, "host"))
                 case _:
                     return _plain(HTTPStatus.NOT_FOUND)
         except Exception:  # noqa: BLE001 (a page that fails must say 500, and must not end the worker)
@@ -186,21 +199,46 @@ class HttpServer:
 
 
 async def serve(
-    observe: ObserveSettings, registry: CollectorRegistry, health: Callable[[], Health]
+    observe: ObserveSettings,
+    registry: CollectorRegistry,
+    health: Callable[[], Health],
+    conditions: Callable[[], Conditions | None],
 ) -> HttpServer | None:
-    """Start the server that the settings ask for; None where they say off. Raises as `HttpServer.start`."""
+    """Start the server that the settings ask for; None where they say off. Raises as `HttpServer.start`.
+
+    *conditions* is asked while somebody looks at the page.
+    """
     if observe.http_port is None:
         return None
-    server = HttpServer(observe.http_host, observe.http_port, registry, health)
+    page = Page(registry, health, conditions) if observe.http_page else None
+    server = HttpServer(observe.http_host, observe.http_port, registry, health, page)
     await server.start()
     structlog.get_logger().info("http_listening", host=observe.http_host, port=server.port)
     return server
 
 
-def _accepted(fields: Sequence[str]) -> str:
-    """Give what the request's Accept fields say, as one (RFC 9110, 5.3)."""
-    named = (each.partition(":") for each in fields)
-    return ",".join(value.strip() for name, _, value in named if name.strip().lower() == "accept")
+def _of_page(page: Page, path: str, hosts: Sequence[str]) -> _Answer:
+    if not _is_local(hosts):
+        return _plain(HTTPStatus.MISDIRECTED_REQUEST)
+    if path == "/":
+        return _Answer(HTTPStatus.OK, _HTML, page.html, page.headers)
+    return _report(ok=True, report=page.state())
+
+
+def _said(fields: Sequence[str], name: str) -> list[str]:
+    """Give what the request's fields of this *name* say, in order."""
+    split = (each.partition(":") for each in fields)
+    return [value.strip() for said, _, value in split if said.strip().lower() == name]
+
+
+def _is_local(hosts: Sequence[str]) -> bool:
+    """Tell whether a request's Host is one loopback name, any port: there may be a tunnel in front."""
+    if len(hosts) != 1:
+        return False
+    host, colon, port = hosts[0].rpartition(":")
+    if not colon or "]" in port:  # no port; the colon is within an IPv6 address
+        host = hosts[0]
+    return is_loopback(host)
 
 
 def _report(*, ok: bool, report: dict[str, object]) -> _Answer:

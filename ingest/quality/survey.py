@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from ingest.model import RejectedRow
 from ingest.quality import findings
+from ingest.quality.conditions import last_conditions
 from ingest.quality.findings import EMPTY, Directory, Rejected, subject_of_series
 from ingest.quality.issues import Issue, IssueBook, OpenGap, Subject, iso, worse
 from ingest.quality.track import LOOK_EVERY_US, NEVER, Limits, Track
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from ingest.model import Row, Series
+    from ingest.quality.conditions import Conditions, Place
     from ingest.quality.findings import GapState
     from ingest.quality.track import Spike
 
@@ -88,6 +90,10 @@ class Survey:
     def __len__(self) -> int:
         """Count the issues of the window, those that wait to be written included."""
         return len(self._book)
+
+    def conditions(self, now_us: int, placed: Callable[[UUID], Place | None]) -> Conditions:
+        """Give what each greenhouse's sensors said last; 50 000 series take 15 to 85 ms (bench.survey)."""
+        return last_conditions(self._tracks.values(), now_us, self._directory, placed)
 
     def know(self, directory: Directory) -> None:
         """Take a newer catalog."""
@@ -196,6 +202,7 @@ class Survey:
         if is_first:
             track.first_us = time_us
         if self._limits.flagged and not series.minimum <= value <= series.maximum:
+            track.refused_us = time_us
             self._note_flagged(row)
             return
         for spike in track.value(time_us, value, is_adjacent=not is_first and not is_gap):
@@ -240,7 +247,7 @@ class Survey:
             return
         track.rows += 1
         track.seen_us = heard_us
-        track.last_us = max(track.last_us, row.time_us)
+        track.last_us = track.refused_us = max(track.last_us, row.time_us)
         if track.silent:
             self._end_gap(track, row.time_us)
 

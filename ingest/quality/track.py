@@ -82,6 +82,7 @@ class Track:
         "last_value",
         "look_us",
         "low",
+        "refused_us",
         "rows",
         "seen_us",
         "series",
@@ -109,6 +110,8 @@ class Track:
         self.last_value = math.nan
         self.seen_us = 0
         """When it was last heard, by receipt; up to LOOK_EVERY_US old."""
+        self.refused_us = 0
+        """Time of the latest reading that was refused or out of range: `last_value` is older."""
         self.look_us = 0
         """From this receipt time on every reading is looked at."""
         self.low = math.inf

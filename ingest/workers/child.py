@@ -62,6 +62,11 @@ class Child:
         self._writer.close()
         return code
 
+    def ask_conditions(self) -> None:
+        """Have its next reports say the last conditions; one that does not read is asked once."""
+        if not self._writer.is_closing() and not self._writer.transport.get_write_buffer_size():
+            self._writer.write(b"\n")
+
     def ask_to_leave(self) -> None:
         """Have it commit, acknowledge and disconnect; asked again, it only goes on doing so."""
         if not self._writer.is_closing():

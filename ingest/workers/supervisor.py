@@ -2,7 +2,7 @@
 
     slots     one for each session it is in charge of: its workers', and those it empties and ends
     look      which sessions of the group have no process, here or on a host that is gone
-    http      /metrics of all workers as one page, /readyz once each of them is ready
+    http      /metrics of all workers as one page, /readyz once each of them is ready; the page
 
 A session is ended by a worker process like any other, started with that order, and only while another worker
 of this host hears the group: nothing is published past all of them. The supervisor decodes nothing and
@@ -27,6 +27,7 @@ from ingest.model import MOST_SESSIONS
 from ingest.observe.http import Health, serve
 from ingest.observe.logs import Repeats
 from ingest.observe.merged import Merged
+from ingest.quality import Conditions, merged_conditions
 from ingest.workers.child import Child, ending_of
 from ingest.workers.order import Order, is_member, member
 from ingest.write import sessions
@@ -122,7 +123,7 @@ class Supervisor:
         }
         for number, (handler, argument) in handlers.items():
             loop.add_signal_handler(number, handler, argument)
-        http = await serve(self._settings.observe, self._merged.registry, self.health)
+        http = await serve(self._settings.observe, self._merged.registry, self.health, self.conditions)
         log.info("supervisor_started", group=self._group, workers=self._count, process_id=os.getpid())
         try:
             await self._work()
@@ -370,6 +371,16 @@ class Supervisor:
             else:
                 reasons += [f"worker {slot.client_id}: {reason}" for reason in slot.report.reasons]
         return Health(live=True, reasons=reasons)
+
+    def conditions(self) -> Conditions | None:
+        """Give what the workers said last, and ask them again; None where `quality.enabled` is false."""
+        if not self._settings.quality.enabled:
+            return None
+        for slot in self._slots.values():
+            if slot.child is not None:
+                slot.child.ask_conditions()
+        reports = [slot.report for slot in self._slots.values() if slot.report is not None]
+        return merged_conditions([each.conditions for each in reports if each.conditions is not None])
 
 
 def ends_all(code: int, ran_s: float) -> bool:

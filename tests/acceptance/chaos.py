@@ -31,11 +31,12 @@ from tests.acceptance.chaos_faults import BrokerFaults, DatabaseFaults, WorkerFa
 from tests.acceptance.chaos_gateways import Gateway, Publications
 from tests.acceptance.command_line import CommandLine
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import WorkerProcess, until
+from tests.acceptance.workers import WorkerProcess
 from tests.gateways import Message, publish
 from tests.integration.plain_postgres import create_both_schemas
 from tests.proxy import Proxy
 from tests.servers import PostgresCluster, shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +74,7 @@ class Run:
         self._server = enter(PostgresCluster())
         self._dsn = self._server.create_database()
         await create_both_schemas(self._dsn)
-        self._greenhouse = Greenhouse(self._dsn)
-        await self._greenhouse.register()
+        self._greenhouse = await Greenhouse.registered(self._dsn)
         self._broker: Mosquitto = enter(shipped_broker(self._directory))
         port = urlsplit(self._dsn).port or 0
         self._broker_link = await enter_async(Proxy(self._broker.port))

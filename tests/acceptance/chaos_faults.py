@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from tests.acceptance.chaos_account import Crash
-from tests.acceptance.workers import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

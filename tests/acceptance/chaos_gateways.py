@@ -13,7 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.gateways import Message, connect_packet, packet
+from tests.gateways import Message, packet
+from tests.mqtt_packets import PACKET_IDS, connect
 
 if TYPE_CHECKING:
     import random
@@ -25,7 +26,6 @@ SILENCE_S: Final = 10.0
 HANG_UP: Final = 0.01
 """The share of bursts after which a gateway hangs up without waiting for its PUBACKs."""
 _DUP: Final = 0x08
-_LAST_ID: Final = 65_535
 _PUBACK: Final = 0x40
 
 
@@ -127,7 +127,7 @@ class Gateway:
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: asyncio.Event
     ) -> None:
-        writer.write(connect_packet(self._client_id, keepalive_s=0))
+        writer.write(connect(self._client_id, clean=True, keepalive_s=0))
         async with asyncio.timeout(SILENCE_S):
             assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
         if not self._stubborn:
@@ -157,7 +157,7 @@ class Gateway:
         """Send a burst, as far as the window allows."""
         for _ in range(min(self._random.randint(1, 30), WINDOW - len(self._unanswered))):
             published = self._publications.next(self._random)
-            self._last_id = self._last_id % _LAST_ID + 1
+            self._last_id = self._last_id % PACKET_IDS + 1
             self._unanswered[self._last_id] = published
             self._send(writer, published, self._last_id)
 

@@ -10,13 +10,15 @@ import json
 import time
 import uuid
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import asyncpg
 import pytest
 
 from ingest.migrate import Database, migrate
 from ingest.write import Counts
+from tests.acceptance.command_line import CommandLine
+from tests.acceptance.maintained_rows import Rows
 from tests.acceptance.workers import WorkerProcess
 from tests.gateways import Message
 from tests.servers import PostgresCluster, shipped_broker
@@ -40,6 +42,13 @@ class Greenhouse:
         self.greenhouse_id = uuid.uuid4()
         self.prefix = f"T{uuid.uuid4().hex[:12].upper()}"
         self.code = f"G{uuid.uuid4().hex[:8]}"
+
+    @classmethod
+    async def registered(cls, dsn: str) -> Self:
+        """Make one that the catalog knows."""
+        made = cls(dsn)
+        await made.register()
+        return made
 
     async def register(self) -> None:
         await self.fetch(
@@ -139,6 +148,12 @@ class Greenhouse:
 
 
 @pytest.fixture
+def ingest(tmp_path: Path) -> CommandLine:
+    """The command line in a directory of its own, told of no database."""
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with shipped_broker(tmp_path) as mosquitto:
         yield mosquitto
@@ -165,11 +180,23 @@ async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def greenhouse(database: str) -> Greenhouse:
+def greenhouse_dsn(request: pytest.FixtureRequest) -> str:
+    """Where `greenhouse` is: on plain PostgreSQL in a test that uses `plain_dsn`, else on TimescaleDB."""
+    return str(request.getfixturevalue("plain_dsn" if "plain_dsn" in request.fixturenames else "database"))
+
+
+@pytest.fixture
+async def greenhouse(greenhouse_dsn: str) -> Greenhouse:
     """A registered tenant and greenhouse that no other test knows."""
-    made = Greenhouse(database)
-    await made.register()
-    return made
+    return await Greenhouse.registered(greenhouse_dsn)
+
+
+@pytest.fixture
+async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
+    """Readings of `greenhouse`, away with all that tests of them leave when one ends."""
+    made = Rows(connection, greenhouse)
+    yield made
+    await made.clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Readings of one greenhouse, a chunk a day, for the tests of `ingest status` and `ingest maintain`."""
+"""Readings of one greenhouse, a chunk a day, and what `ingest status` finds wrong with them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ingest.settings import Settings
 if TYPE_CHECKING:
     import asyncpg
 
+    from ingest.operate.status_judge import Breach
     from tests.acceptance.conftest import Greenhouse
 
 COMPRESSED = """
@@ -22,6 +23,21 @@ COMPRESSED = """
     from timescaledb_information.chunks
     where hypertable_schema = 'iot' and hypertable_name = 'sensor_readings'
 """
+AGGREGATES = """
+    select format('%I.%I', view_schema, view_name)
+    from timescaledb_information.continuous_aggregates
+    where view_schema = 'iot'
+"""
+CLEAR = (
+    "select drop_chunks('iot.sensor_readings', older_than => now() + interval '9 days')",
+    "select remove_retention_policy('iot.sensor_readings', if_exists => true)",
+    """
+        truncate iot.sensor_intervals, iot.ingest_sessions, iot.ingest_dead_letters, iot.ingest_written_hours
+    """,
+    "delete from metadata.actuators",
+    "delete from metadata.sensors",
+)
+"""What a test leaves that the next would find."""
 LOG = """
     select status, successful_records
     from metadata.bulk_operation_log
@@ -38,7 +54,8 @@ class Rows:
         self.connection = connection
         self.greenhouse = greenhouse
 
-    async def add(self, *days_ago: int, count: int = 10) -> None:
+    async def add(self, *days_ago: float, count: int = 10) -> None:
+        """Add readings with ids, a second apart, that no aggregate has yet."""
         await self.connection.execute(
             """
             insert into iot.sensor_readings
@@ -46,7 +63,7 @@ class Rows:
             select
                 now() - d * interval '1 day' - n * interval '1 second', $1, $2,
                 ('00000000-0000-4000-8000-00000000000' || n % 10)::uuid, 1, 1, n
-            from unnest($3::integer[]) as d
+            from unnest($3::float8[]) as d
             cross join generate_series(1, $4::integer) as n
             """,
             self.greenhouse.greenhouse_id,
@@ -54,6 +71,30 @@ class Rows:
             list(days_ago),
             count,
         )
+
+    async def add_legacy(self, time: datetime, *spellings: str, value: float = 21.5) -> None:
+        """Add a reading with names in place of ids, once in each spelling."""
+        await self.connection.executemany(
+            """
+            insert into iot.sensor_readings (time, greenhouse_id, sensor_id, sensor_type, unit, value)
+            values ($1, $2, $3, $4, '°C', $5)
+            """,
+            [
+                (time, self.greenhouse.greenhouse_id, self.greenhouse.tenant_id, spelling, value)
+                for spelling in spellings
+            ],
+        )
+
+    async def aggregate(self) -> None:
+        """Bring every aggregate up to date, so that only the state under test is beyond its threshold."""
+        for name in [each[0] for each in await self.connection.fetch(AGGREGATES)]:
+            await self.connection.execute(
+                f"call refresh_continuous_aggregate('{name}', null, now() - interval '1 minute')"
+            )
+
+    async def clear(self) -> None:
+        for statement in CLEAR:
+            await self.connection.execute(statement)
 
     async def compressed(self) -> tuple[int, int]:
         compressed, chunks = (await self.connection.fetch(COMPRESSED))[0]
@@ -72,7 +113,8 @@ def as_role(dsn: str, role: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(query=f"role={role}"))
 
 
-async def breaches(settings: Settings) -> dict[str, str]:
+async def breaches(settings: Settings) -> dict[str, Breach]:
+    """Look as `ingest status` does, without a process; give what is beyond its threshold, by check."""
     found = await look(settings, datetime.now(UTC))
     assert found.faults == []
-    return {each.check: each.command for each in judge(found, settings.status)}
+    return {each.check: each for each in judge(found, settings.status)}

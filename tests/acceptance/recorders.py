@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ingest.load.recording import Block, Damage, files, read
 from tests.acceptance.command_line import CommandLine
-from tests.acceptance.workers import until
 from tests.log_page import hold
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

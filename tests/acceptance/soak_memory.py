@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import WorkerProcess, until
+from tests.acceptance.workers import WorkerProcess
 from tests.gateways import publish
 from tests.integration.plain_postgres import create_both_schemas
 from tests.servers import PostgresCluster, shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,8 +131,7 @@ async def soak(seconds: float, directory: Path, say: Callable[[str], None]) -> d
         server = stack.enter_context(PostgresCluster())
         dsn = server.create_database()
         await create_both_schemas(dsn)
-        greenhouse = Greenhouse(dsn)
-        await greenhouse.register()
+        greenhouse = await Greenhouse.registered(dsn)
         broker = stack.enter_context(shipped_broker(directory))
         worker = stack.enter_context(
             WorkerProcess(directory, broker_url=broker.url, dsn=dsn, filters=greenhouse.filters)

@@ -9,28 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.command_line import CommandLine, report
 from tests.servers import PostgresCluster, free_port
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-from tests.acceptance.command_line import CommandLine, report
-
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
-
-
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[PostgresCluster]:
-    with PostgresCluster() as running:
-        yield running
 
 
 def test_help_names_the_commands_and_answers_quickly(ingest: CommandLine) -> None:
@@ -252,8 +237,8 @@ def test_a_reader_that_leaves_is_quiet(ingest: CommandLine) -> None:
     assert (process.returncode, stderr) == (141, b"")
 
 
-def test_schema_migrates_reports_and_verifies(ingest: CommandLine, cluster: PostgresCluster) -> None:
-    environment = {"INGEST_METADATA_DSN": cluster.create_database()}
+def test_schema_migrates_reports_and_verifies(ingest: CommandLine, postgres_cluster: PostgresCluster) -> None:
+    environment = {"INGEST_METADATA_DSN": postgres_cluster.create_database()}
     only = ("--database", "metadata")
     pending = ingest("schema", "status", *only, "--json", environment=environment)
     assert pending.returncode == 1
@@ -274,8 +259,8 @@ def test_schema_migrates_reports_and_verifies(ingest: CommandLine, cluster: Post
     assert refused.returncode == 1
 
 
-def test_decode_resolves_with_the_catalog(ingest: CommandLine, cluster: PostgresCluster) -> None:
-    environment = {"INGEST_METADATA_DSN": cluster.create_database()}
+def test_decode_resolves_with_the_catalog(ingest: CommandLine, postgres_cluster: PostgresCluster) -> None:
+    environment = {"INGEST_METADATA_DSN": postgres_cluster.create_database()}
     assert ingest("schema", "migrate", "--database", "metadata", environment=environment).returncode == 0
     for arguments in (
         ("tenant", "--name", "Sara", "--prefix", "SARA"),

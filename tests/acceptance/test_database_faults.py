@@ -17,18 +17,17 @@ import asyncpg
 import pytest
 
 from ingest.migrate import Database
-from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.held_batch import arrive_behind_the_first
 from tests.acceptance.small_disk import small_disk
-from tests.acceptance.workers import until
 from tests.gateways import publish
 from tests.servers import PostgresCluster
 from tests.templates import Templates
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.acceptance.workers import WorkerProcess
     from tests.servers import Mosquitto
 
@@ -59,15 +58,8 @@ def templates_there(server: PostgresCluster) -> Templates:
 
 
 @pytest.fixture
-def dsn(templates_there: Templates) -> str:
+def greenhouse_dsn(templates_there: Templates) -> str:
     return templates_there.copy(*Database)
-
-
-@pytest.fixture
-async def greenhouse(dsn: str) -> Greenhouse:
-    made = Greenhouse(dsn)
-    await made.register()
-    return made
 
 
 @pytest.fixture

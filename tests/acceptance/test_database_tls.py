@@ -5,42 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.acceptance.command_line import CommandLine, report
 from tests.acceptance.workers import WorkerProcess
-from tests.certificates import Authority
-from tests.servers import PostgresCluster
 from tests.tls_proxy import TlsProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.certificates import Authority
+    from tests.servers import PostgresCluster
 
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
 NOWHERE = f"postgresql://u:{SECRET}@db.invalid/x"
 """A name that is never registered (RFC 6761, 6.4): looking it up reaches nobody."""
-
-
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[PostgresCluster]:
-    with PostgresCluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "ours")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "theirs")
 
 
 async def server_check(
@@ -61,10 +38,10 @@ async def server_check(
 
 
 async def test_verification_is_honoured(
-    ingest: CommandLine, cluster: PostgresCluster, authority: Authority, stranger: Authority
+    ingest: CommandLine, postgres_cluster: PostgresCluster, authority: Authority, stranger: Authority
 ) -> None:
     verified = f"sslmode=verify-full&sslrootcert={authority.certificate}"
-    async with TlsProxy(cluster.port, *authority.issue("db")) as good:
+    async with TlsProxy(postgres_cluster.port, *authority.issue("db")) as good:
         ok, detail = await server_check(ingest, good, verified)
         assert (ok, detail[:10]) == (True, "PostgreSQL")
         assert good.encrypted >= 4  # every check connects so
@@ -76,7 +53,7 @@ async def test_verification_is_honoured(
         )
         assert not ok
         assert "unable to get local issuer certificate" in detail
-    async with TlsProxy(cluster.port, *authority.issue("db-expired", days=-1)) as expired:
+    async with TlsProxy(postgres_cluster.port, *authority.issue("db-expired", days=-1)) as expired:
         ok, detail = await server_check(ingest, expired, verified)
         assert not ok
         assert "certificate has expired" in detail
@@ -84,9 +61,9 @@ async def test_verification_is_honoured(
 
 
 async def test_a_server_without_tls_is_refused(
-    ingest: CommandLine, cluster: PostgresCluster, authority: Authority
+    ingest: CommandLine, postgres_cluster: PostgresCluster, authority: Authority
 ) -> None:
-    dsn = f"{cluster.dsn()}?sslmode=verify-full&sslrootcert={authority.certificate}"
+    dsn = f"{postgres_cluster.dsn()}?sslmode=verify-full&sslrootcert={authority.certificate}"
     done = await asyncio.to_thread(ingest, "schema", "status", environment={
         "INGEST_METADATA_DSN": dsn, "INGEST_TIMESERIES_DSN": dsn,
     })  # fmt: skip

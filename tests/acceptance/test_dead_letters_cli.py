@@ -10,29 +10,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
-import pytest
 
 from ingest.operate.dead_letters import list_dead_letters
 from ingest.operate.letter_filter import LetterFilter
 from tests.integration.plain_postgres import create_timeseries_schema
-from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.servers import PostgresCluster
 from tests.acceptance.command_line import CommandLine, report
-
-
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[PostgresCluster]:
-    with PostgresCluster() as running:
-        yield running
-
 
 TENANT = UUID(int=0xA0)
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -98,8 +83,10 @@ async def filters_narrow(dsn: str) -> None:
     assert await topics(until=RECEIVED + timedelta(hours=1)) == ["GREENHOUSE/SARA"]
 
 
-def test_dead_letters_are_listed_filtered_and_shown(ingest: CommandLine, cluster: PostgresCluster) -> None:
-    dsn = cluster.create_database()
+def test_dead_letters_are_listed_filtered_and_shown(
+    ingest: CommandLine, postgres_cluster: PostgresCluster
+) -> None:
+    dsn = postgres_cluster.create_database()
     environment = {"INGEST_TIMESERIES_DSN": dsn}
     missing = ingest("dead-letters", "list", environment=environment)
     assert missing.returncode == 1

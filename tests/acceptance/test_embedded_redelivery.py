@@ -35,8 +35,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 async def test_killed_again_and_again(
     protocol: str, broker: EmbeddedBroker, plain_dsn: str, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = Greenhouse(plain_dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(plain_dsn)
     url = broker.url_v5 if protocol == "5" else broker.url
     settings: dict[str, dict[str, object]] = {
         "broker": {"protocol": protocol, "connect_timeout_s": 3.0},

@@ -54,11 +54,6 @@ def timeseries(cluster: PostgresCluster) -> str:
     return dsn
 
 
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
 def environment(metadata: str, timeseries: str) -> dict[str, str]:
     return {
         "INGEST_METADATA_DSN": metadata,

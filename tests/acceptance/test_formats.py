@@ -14,8 +14,9 @@ from uuid import UUID, uuid5
 import asyncpg
 import pytest
 
-from tests.acceptance.workers import WorkerProcess, until
+from tests.acceptance.workers import WorkerProcess
 from tests.servers import shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ import pytest
 from ingest.write import Counts
 from tests.acceptance.command_line import CommandLine, report
 from tests.gateways import Message, publish
+from tests.ledgers import LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,22 +25,6 @@ SMALL_BATCHES: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 100}}
 Reconcile: TypeAlias = "Callable[..., Awaitable[tuple[int, Any]]]"
 """Runs `ingest reconcile`; gives the exit code and its report, or its text."""
 UNPLACED = "(unplaced)"
-LEDGER = """
-    select
-        gateway,
-        sum(received)::bigint,
-        sum(committed)::bigint,
-        sum(skipped)::bigint,
-        sum(ignored)::bigint,
-        sum(decoded)::bigint,
-        sum(written)::bigint,
-        sum(duplicate)::bigint,
-        sum(rejected)::bigint,
-        sum(nulls)::bigint
-    from iot.ingest_gateway_hours
-    where client_id = $1
-    group by gateway
-"""
 
 
 @pytest.fixture

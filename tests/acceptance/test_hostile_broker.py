@@ -56,8 +56,7 @@ async def survive(
     connect_timeout_s: float = 10.0,
 ) -> None:
     """Do *wrongs* to a worker, one after the other, and prove after each that it is back."""
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     settings: dict[str, dict[str, object]] = {
         "broker": {
             "protocol": version,

@@ -49,8 +49,7 @@ def zeros(greenhouse: Greenhouse, count: int) -> list[Message]:
 async def test_the_good_gateway_loses_nothing_and_the_disk_is_not_filled(
     greenhouse: Greenhouse, database: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    hostile = Greenhouse(database)
-    await hostile.register()
+    hostile = await Greenhouse.registered(database)
     seeded = random.Random("seed 20251117")  # noqa: S311 (names of a test)
     worker = worker_of(
         greenhouse,

@@ -7,12 +7,8 @@ worker: Mosquitto, `ingest run`, TimescaleDB; then through every command that sh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import pty
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
@@ -23,14 +19,12 @@ from ingest.errors import CheckFailed, ConfigurationError
 from ingest.operate.catalog import add_greenhouse
 from ingest.operate.dead_letters import list_dead_letters
 from ingest.operate.letter_filter import LetterFilter
-from tests.acceptance.command_line import CommandLine
 from tests.gateways import Message, publish
 from tests.pages import page, series
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tests.acceptance.command_line import CommandLine
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
@@ -122,23 +116,9 @@ async def register_hostile_names(house: Greenhouse) -> None:
 
 def on_a_terminal(ingest: CommandLine, environment: dict[str, str], *arguments: str) -> str:
     """Give what a command writes to a terminal, its own bold and colours taken off."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ingest.command(*arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env={**ingest.environment, **environment, "TERM": "xterm"},
-        cwd=ingest.directory,
-    )
-    os.close(theirs)
-    written = bytearray()
-    with contextlib.suppress(OSError):  # EIO: nobody has the other side open any more
-        while data := os.read(ours, 65_536):
-            written += data
-    os.close(ours)
-    assert process.wait(60) == 0, written.decode()
-    return SGR.sub("", written.decode().replace("\r\n", "\n"))
+    command = ingest.on_a_terminal(*arguments, environment=environment)
+    assert command.ended() == 0, command.shown.decode()
+    return SGR.sub("", command.shown.decode().replace("\r\n", "\n"))
 
 
 async def is_ready(port: int) -> bool:
@@ -146,11 +126,6 @@ async def is_ready(port: int) -> bool:
         return (await asyncio.to_thread(page, port, "readyz"))[0] == 200
     except OSError:
         return False
-
-
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.conftest import Greenhouse
 from tests.gateways import Message, publish
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.acceptance.workers import WorkerProcess
     from tests.servers import Mosquitto
 
@@ -23,13 +22,6 @@ COUNT = 2_000
 SMALL_BATCHES: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 200}}
 BAD = 10
 """Messages whose only field is a dead letter, spread over the batches."""
-
-
-@pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
 
 
 def messages(greenhouse: Greenhouse) -> list[Message]:

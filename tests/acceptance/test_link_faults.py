@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import until
 from tests.gateways import Message, publish
 from tests.proxy import Proxy
 from tests.servers import shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from tests.servers import Mosquitto
 
 SMALL_BATCHES: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 200}}
-
-
-@pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
 
 
 @pytest.mark.parametrize("way", ["refused", "stalled"])

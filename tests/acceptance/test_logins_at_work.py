@@ -158,11 +158,6 @@ def granted_to(role: str, database: Database, *kinds: str) -> set[str]:
     return {line for line in lines if line.split()[0] in wanted}
 
 
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
 def import_catalog(ingest: CommandLine, installation: Installation) -> None:
     """Register the tenant, as the operator."""
     (ingest.directory / "catalog.json").write_text(json.dumps(CATALOG))

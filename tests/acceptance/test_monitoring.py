@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import Greenhouse
 from tests.gateways import publish
-from tests.promql import Selector, selectors, without_series
+from tests.promql import RULES, Selector, selectors, without_series
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import WorkerMaker
@@ -23,8 +23,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 def asked_for() -> list[Selector]:
     """Give what alert rules and dashboards select of a worker's own series."""
-    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
-    expressions = [rule["expr"] for group in groups for rule in group["rules"]]
+    expressions = [rule["expr"] for rule in RULES]
     for path in DEPLOY.glob("grafana/dashboards/*.json"):
         targets = [
             each for panel in json.loads(path.read_text())["panels"] for each in panel.get("targets", ())
@@ -38,8 +37,7 @@ async def test_a_page_has_what_is_asked_for_and_lag_grows_with_the_database_away
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     worker = worker_of(greenhouse, dsn, broker.url, settings={"write": {"retry_max_s": 0.2}})
     await worker.ready()
     await publish(broker.port, greenhouse.messages(range(20)))
@@ -54,10 +52,9 @@ async def test_a_page_has_what_is_asked_for_and_lag_grows_with_the_database_away
     metrics = await worker.metrics()
     assert (metrics["ingest_ready"], metrics["ingest_lag_seconds"]) == (1, 0)
 
-    server.stop()
+    await asyncio.to_thread(server.stop)
+    since_s = time.monotonic()
     await publish(broker.port, greenhouse.messages(range(20, 40)))
-    loop = asyncio.get_running_loop()
-    since_s = loop.time()
     lags: list[float] = []
 
     async def grown() -> bool:
@@ -67,7 +64,7 @@ async def test_a_page_has_what_is_asked_for_and_lag_grows_with_the_database_away
 
     await worker.until(grown, "it is not ready, and lags by half a second")
     assert lags == sorted(lags)
-    assert lags[-1] < loop.time() - since_s + 5
+    assert lags[-1] < time.monotonic() - since_s
     await asyncio.to_thread(server.start)
 
     async def settled() -> bool:

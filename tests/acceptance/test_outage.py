@@ -25,8 +25,7 @@ async def test_a_database_away_for_longer_than_the_keepalive_time(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     settings: dict[str, dict[str, object]] = {
         "write": {"max_buffered_messages": 300, "retry_max_s": 0.5},
         "broker": {"keepalive_s": 5},
@@ -62,8 +61,7 @@ async def test_a_database_killed_again_and_again(
 ) -> None:
     count = 6_000
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     worker = worker_of(greenhouse, dsn, broker.url, settings={"write": {"max_batch_rows": 100}})
     await worker.ready()
     publishing = asyncio.create_task(publish(broker.port, greenhouse.messages(range(count))))

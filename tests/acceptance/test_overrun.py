@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.acceptance.conftest import Greenhouse
 from tests.gateways import Message, packet, publish
 from tests.mqtt_client import Client
 from tests.scripted_broker import ScriptedBroker
@@ -19,18 +16,11 @@ from tests.servers import shipped_broker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
 
 DUP = 0x08
 LAST_ID = 65_535
 MESSAGES = LAST_ID + 465
-
-
-@pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
 
 
 async def test_more_in_flight_than_packet_ids_after_a_reconnect(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
-from tests.acceptance.conftest import Greenhouse
 from tests.gateways import publish
+from tests.statements import execute
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
 FAULTS = {
@@ -34,13 +33,6 @@ FAULTS = {
 
 
 @pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
-
-
-@pytest.fixture
 async def working(plain_dsn: str) -> AsyncIterator[str]:
     """The database as a login that may do what a worker needs; roles are of the whole server."""
     login = f"ingest_{uuid.uuid4().hex[:12]}"
@@ -49,12 +41,6 @@ async def working(plain_dsn: str) -> AsyncIterator[str]:
     assert dsn != plain_dsn
     yield dsn
     await execute(plain_dsn, f"drop role {login}")
-
-
-async def execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(statement)
-    await connection.close()
 
 
 @pytest.mark.parametrize("sqlstate", FAULTS)

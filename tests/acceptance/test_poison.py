@@ -23,12 +23,6 @@ DEATHS = STARTS + 1
 """The last over the message alone."""
 
 
-async def registered(dsn: str) -> Greenhouse:
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
-    return greenhouse
-
-
 async def deaths_until(worker: WorkerProcess, greenhouse: Greenhouse, count: int) -> int:
     """Start *worker* again and again until *count* rows are stored; give how often that was."""
     deaths = 0
@@ -47,7 +41,7 @@ async def deaths_until(worker: WorkerProcess, greenhouse: Greenhouse, count: int
 async def test_a_message_that_ends_the_worker(
     deadly: str, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await registered(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     settings: dict[str, dict[str, object]] = {"observe": {"hang_s": 3}, "write": {"max_batch_rows": 50}}
     worker = worker_of(greenhouse, plain_dsn, broker.url, settings=settings, fault=HARMLESS)
     await worker.ready()
@@ -77,7 +71,7 @@ async def test_a_message_that_ends_the_worker(
 async def test_caution_ends_and_the_next_such_message_costs_one_start(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await registered(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     worker = worker_of(greenhouse, plain_dsn, broker.url, fault=HARMLESS)
     await worker.ready()
     await worker.stop()
@@ -114,7 +108,7 @@ async def test_what_is_no_reason_for_caution(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = await registered(dsn)
+    greenhouse = await Greenhouse.registered(dsn)
     worker = worker_of(greenhouse, dsn, broker.url)
     for _ in range(STARTS + 1):  # orderly ends
         await worker.ready()

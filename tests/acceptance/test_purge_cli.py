@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +11,7 @@ from tests.acceptance.command_line import CommandLine, report
 from tests.acceptance.dead_letter_history import DAY_US, History, command_line
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.acceptance.conftest import Greenhouse
@@ -92,29 +90,7 @@ async def test_on_a_terminal_it_asks(
     answer: bytes, code: int, left: int, ingest: CommandLine, history: History
 ) -> None:
     arguments = ("dead-letters", "purge", "--older-than", "90d", "--tenant", history.greenhouse.prefix)
-    done = await asyncio.to_thread(on_a_terminal, ingest, arguments, answer)
+    done = await asyncio.to_thread(ingest.answered, answer, *arguments)
     assert done.returncode == code
     assert b"2 dead letters fit" in done.stdout
     assert len(await history.letters()) == left
-
-
-def on_a_terminal(
-    ingest: CommandLine, arguments: tuple[str, ...], answer: bytes
-) -> subprocess.CompletedProcess[bytes]:
-    """Run it with a terminal for stdin and stderr, at which somebody types *answer*."""
-    master, slave = pty.openpty()
-    try:
-        os.write(master, answer)
-        return subprocess.run(
-            ingest.command(*arguments),
-            stdin=slave,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            env=ingest.environment,
-            cwd=ingest.directory,
-            timeout=60,
-            check=False,
-        )
-    finally:
-        os.close(master)
-        os.close(slave)

@@ -16,27 +16,19 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.receive import packet_id_of
 from ingest.write import journal
-from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.held_batch import arrive_behind_the_first
 from tests.gateways import Message, publish
 from tests.mqtt_client import Client
 from tests.proxy import Proxy
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.acceptance.workers import WorkerProcess
     from tests.servers import Mosquitto
 
 SETTINGS: dict[str, dict[str, object]] = {"write": {"max_batch_rows": 200}, "broker": {"keepalive_s": 60}}
 LAST_ID = 65_535
 BEFORE_THE_WRAP = LAST_ID - 150
-
-
-@pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
 
 
 def equal(greenhouse: Greenhouse, count: int) -> list[Message]:

@@ -13,7 +13,7 @@ import pytest
 from ingest.model import CutPayload
 from tests.acceptance.command_line import CommandLine, report
 from tests.acceptance.dead_letter_history import DAY_US, EPOCH, MICROSECOND, History, command_line
-from tests.acceptance.workers import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,8 +172,7 @@ async def _many_letters(directory: Path, dsn: str, *, count: int) -> tuple[Comma
     """Make a greenhouse with *count* letters whose one reading can be stored by now, all of a value."""
     from tests.acceptance.conftest import Greenhouse  # noqa: PLC0415 (pytest imports a conftest by itself)
 
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     history = History(greenhouse, dsn)
     await history.store({"SENSOR_01": 1, "SENSOR_02": 2}, ("SENSOR_02", "inactive"), times=count)
     return command_line(directory, dsn), history

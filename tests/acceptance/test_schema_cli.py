@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 METADATA = ("--database", "metadata")
 
 
-@pytest.fixture
-def ingest(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[PostgresCluster]:
     with PostgresCluster() as running:

@@ -21,10 +21,10 @@ import pytest
 from ingest.cli import app
 from ingest.migrate import Database, migrate
 from tests.acceptance.command_line import CommandLine
-from tests.acceptance.workers import until
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.pages import page
 from tests.servers import PostgresCluster, free_port
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,15 @@ import asyncpg
 import pytest
 
 from ingest.write.attempts import TRIES_ALONE
-from tests.acceptance.conftest import Greenhouse
 from tests.acceptance.held_batch import arrive_behind_the_first
 from tests.gateways import publish
+from tests.statements import execute
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import WorkerMaker
+    from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
+
+pytestmark = pytest.mark.usefixtures("plain_dsn")
 
 COUNT = 300
 IMPATIENT: dict[str, dict[str, object]] = {"write": {"commit_timeout_s": 0.7, "retry_max_s": 0.1}}
@@ -29,18 +31,9 @@ create trigger meet before insert on iot.sensor_readings for each row execute fu
 """
 
 
-@pytest.fixture
-async def greenhouse(plain_dsn: str) -> Greenhouse:
-    made = Greenhouse(plain_dsn)
-    await made.register()
-    return made
-
-
 async def every_row_meets(dsn: str, body: str) -> None:
     """Have a trigger do *body* for each row."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(TRIGGER.format(body=body))
-    await connection.close()
+    await execute(dsn, TRIGGER.format(body=body))
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["left alone", "killed in between"])
@@ -73,7 +66,7 @@ async def test_a_message_that_the_server_does_not_survive(
     await every_row_meets(
         greenhouse.dsn, "if new.value = 17 then perform pg_terminate_backend(pg_backend_pid()); end if;"
     )
-    worker = worker_of(greenhouse, greenhouse.dsn, broker.url, settings=IMPATIENT)
+    worker = worker_of(greenhouse, greenhouse.dsn, broker.url, settings={"write": {"retry_max_s": 0.1}})
     await worker.ready()
     await publish(broker.port, greenhouse.messages(range(40)))
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import pty
 import re
 import signal
 import subprocess
@@ -26,10 +23,6 @@ from tests.acceptance.maintained_rows import Rows, as_role, breaches, settings_o
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import asyncpg
-
     from ingest.operate.maintain_steps import MaintenanceReport
     from ingest.operate.progress import Progress
     from ingest.settings import Settings
@@ -48,15 +41,6 @@ SHIPPED = """
 @pytest.fixture
 def ingest(tmp_path: Path, database: str) -> CommandLine:
     return command_line(tmp_path, database)
-
-
-@pytest.fixture
-async def rows(connection: asyncpg.Connection, greenhouse: Greenhouse) -> AsyncIterator[Rows]:
-    made = Rows(connection, greenhouse)
-    yield made
-    await connection.execute(
-        "select drop_chunks('iot.sensor_readings', older_than => now() + interval '9 days')"
-    )
 
 
 def shape(tree: Any) -> Any:  # noqa: ANN401 (JSON)
@@ -103,9 +87,6 @@ async def test_the_report_has_the_keys_that_are_documented(
     assert documented is not None
     assert shape(found) == shape(json.loads(documented[1]))
     assert (found["ok"], found["faults"]) == (False, [])
-    for table in ("sensor_intervals", "ingest_sessions", "ingest_dead_letters"):
-        await rows.connection.execute(f"delete from iot.{table}")
-    await rows.connection.execute("delete from metadata.actuators")
 
 
 async def test_a_reader_is_enough(rows: Rows, database: str) -> None:
@@ -171,7 +152,6 @@ async def test_a_sensor_is_silent_after_three_of_its_own_intervals(rows: Rows, d
         [(key[1], house.greenhouse_id, house.tenant_id, ids[key]) for key in ids],
     )
     found = await look(settings_of(database), datetime.now(UTC))
-    await rows.connection.execute("delete from iot.sensor_intervals")
     assert found.silent is not None
     assert found.sensors_watched == len(ids)
     silent = {each.sensor_id for each in found.silent}
@@ -183,25 +163,12 @@ async def test_watching_refreshes_in_place_and_ends_at_ctrl_c(ingest: CommandLin
     assert refused.returncode == 2
     assert "--json is one object" in refused.stderr
 
-    def watch() -> tuple[int, bytes]:
-        master, slave = pty.openpty()
-        process = ingest.start("status", "--watch", "--every", "1", stdin=slave, stdout=slave)
-        os.close(slave)
-        shown = b""
-        while shown.count(b"\x1b[H\x1b[2J") < 2:  # the second look begins
-            shown += os.read(master, 65_536)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
-            while more := os.read(master, 65_536):
-                shown += more
-        os.close(master)
-        _, errors = process.communicate()
-        assert b"Traceback" not in errors
-        return process.returncode, shown
-
-    code, shown = await asyncio.to_thread(watch)
-    assert code == 0
-    assert b"nothing is beyond its threshold" in shown
+    watching = ingest.on_a_terminal("status", "--watch", "--every", "1")
+    a_look = b"\x1b[H\x1b[2J"
+    await asyncio.to_thread(watching.until, lambda shown: shown.count(a_look) == 2)  # the second begins
+    watching.process.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(watching.ended) == 0
+    assert b"nothing is beyond its threshold" in watching.shown
 
 
 async def test_poor_compression_is_named_and_compressed_anew(rows: Rows, database: str) -> None:
@@ -216,7 +183,7 @@ async def test_poor_compression_is_named_and_compressed_anew(rows: Rows, databas
     await table.execute("select compress_chunk(c) from show_chunks('iot.sensor_readings') as c")
     await table.execute(SHIPPED)
     named = await breaches(settings)
-    assert named["ratio"] == "ingest maintain weekly --only recompress --yes"
+    assert named["ratio"].command == "ingest maintain weekly --only recompress --yes"
     done = await maintain(settings, "weekly", ["recompress"])
     assert (done.faults, done.tasks, done.steps[0].done) == ([], 1, 1)
     assert "ratio" not in await breaches(settings)
@@ -233,7 +200,7 @@ async def test_retention_drops_only_what_settings_and_database_agree_on(rows: Ro
     await rows.add(70, 1)
     kept = settings_of(database, retain_for={"sensor_readings": "2 months"}, decode={"max_age_s": 86_400})
     await rows.connection.execute("select add_retention_policy('iot.sensor_readings', interval '2 months')")
-    assert (await breaches(kept))["retention"] == "ingest maintain monthly --only retention --yes"
+    assert (await breaches(kept))["retention"].command == "ingest maintain monthly --only retention --yes"
     (told,) = (await survey(settings_of(database), "monthly", ["retention"])).steps
     assert told.tasks == []
     assert "retain_for is off, and the database drops" in told.findings[0]
@@ -241,7 +208,6 @@ async def test_retention_drops_only_what_settings_and_database_agree_on(rows: Ro
     assert (done.faults, done.steps[0].done) == ([], 1)
     assert (await rows.compressed())[1] == 1
     assert "retention" not in await breaches(kept)
-    await rows.connection.execute("select remove_retention_policy('iot.sensor_readings')")
 
 
 async def test_a_disk_that_is_nearly_full_is_named(rows: Rows, greenhouse: Greenhouse, database: str) -> None:
@@ -263,11 +229,11 @@ async def test_a_disk_that_is_nearly_full_is_named(rows: Rows, greenhouse: Green
     expected = (20e9 - found.forecast.used_bytes) / (found.forecast.bytes_a_day or 1)
     assert found.forecast.days_left == pytest.approx(expected)
     assert "disk" in await breaches(settings_of(database, status={"capacity_gb": 0.001}))
-    await rows.connection.execute("delete from iot.ingest_written_hours")
 
 
 async def test_without_yes_nothing_is_done(ingest: CommandLine, rows: Rows) -> None:
     await rows.add(8)
+    before = await rows.log(1_000)
     for arguments, code, said in (
         (("daily",), 2, "nothing was done: add --yes"),
         (("daily", "--only", "indexes"), 2, "maintain daily has these steps: audit, quality"),
@@ -279,7 +245,7 @@ async def test_without_yes_nothing_is_done(ingest: CommandLine, rows: Rows) -> N
     assert looked.returncode == 0
     assert (found["dry_run"], found["steps"][0]["left"], found["steps"][0]["done"]) == (True, 1, 0)
     assert (await rows.compressed())[0] == 0
-    assert await rows.log() == [] or (await rows.log())[0][0] != "RUNNING"
+    assert await rows.log(1_000) == before
 
 
 @pytest.mark.parametrize(("answer", "code", "compressed"), [(b"n\n", 2, 0), (b"y\n", 0, 1)])
@@ -287,26 +253,7 @@ async def test_on_a_terminal_it_asks(
     answer: bytes, code: int, compressed: int, ingest: CommandLine, rows: Rows
 ) -> None:
     await rows.add(8)
-
-    def on_a_terminal() -> subprocess.CompletedProcess[bytes]:
-        master, slave = pty.openpty()
-        os.write(master, answer)
-        try:
-            return subprocess.run(
-                ingest.command("maintain", "daily", "--only", "compress"),
-                stdin=slave,
-                stdout=subprocess.PIPE,
-                stderr=slave,
-                env=ingest.environment,
-                cwd=ingest.directory,
-                timeout=60,
-                check=False,
-            )
-        finally:
-            os.close(master)
-            os.close(slave)
-
-    done = await asyncio.to_thread(on_a_terminal)
+    done = await asyncio.to_thread(ingest.answered, answer, "maintain", "daily", "--only", "compress")
     assert (done.returncode, b"1 to do" in done.stdout) == (code, True)
     assert (await rows.compressed())[0] == compressed
 
@@ -315,7 +262,6 @@ async def test_never_two_at_once(rows: Rows, database: str) -> None:
     await rows.connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY)
     with pytest.raises(CheckFailed, match="another `ingest maintain` is at work"):
         await maintain(settings_of(database), "daily")
-    await rows.connection.execute("select pg_advisory_unlock($1)", LOCK_KEY)
 
 
 async def stopped_after(settings: Settings, tasks: int) -> MaintenanceReport:
@@ -377,4 +323,3 @@ async def test_it_reviews_and_purges(rows: Rows, greenhouse: Greenhouse, databas
     assert len(await letters.letters()) == 1
     off = settings_of(database, maintain={"purge_dead_letters_after": "off"})
     assert (await survey(off, "weekly", ["dead-letters"])).tasks == 0
-    await rows.connection.execute("delete from iot.ingest_dead_letters")

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ingest.operate.maintain import maintain, survey
 from tests.acceptance.maintained_rows import Rows, breaches, settings_of
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from tests.acceptance.conftest import Greenhouse
 
 INDEX_OF = "select indexrelid::regclass::text from pg_index where indrelid = $1::text::regclass limit 1"
 SPOIL = "update pg_index set indisvalid = not indisvalid where indexrelid = $1::text::regclass"
 
 
-async def test_status_promises_what_maintain_mends(
-    connection: asyncpg.Connection, greenhouse: Greenhouse, database: str
-) -> None:
+async def test_status_promises_what_maintain_mends(rows: Rows, database: str) -> None:
     settings = settings_of(database)
-    await Rows(connection, greenhouse).add(2)
+    connection = rows.connection
+    await rows.add(2)
     chunk = await connection.fetchval("select show_chunks('iot.sensor_readings')::text limit 1")
     whole, part = [await connection.fetchval(INDEX_OF, table) for table in ("iot.sensor_readings", chunk)]
     # A hypertable's own index holds nothing: its chunks' do.
@@ -28,11 +20,8 @@ async def test_status_promises_what_maintain_mends(
     assert "indexes" not in await breaches(settings)
     assert (await survey(settings, "monthly", ["indexes"])).tasks == 0
     await connection.execute(SPOIL, part)
-    assert (await breaches(settings))["indexes"] == "ingest maintain monthly --only indexes --yes"
+    assert (await breaches(settings))["indexes"].command == "ingest maintain monthly --only indexes --yes"
     done = await maintain(settings, "monthly", ["indexes"])
     assert (done.faults, done.tasks) == ([], 1)
     assert "indexes" not in await breaches(settings)
     await connection.execute(SPOIL, whole)
-    await connection.execute(
-        "select drop_chunks('iot.sensor_readings', older_than => now() + interval '9 days')"
-    )

@@ -59,8 +59,7 @@ async def test_stopped_while_the_database_is_away(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     settings = {"write": {"drain_timeout_s": 1.0}}
     worker = worker_of(greenhouse, dsn, broker.url, settings=settings)
     await worker.ready()
@@ -86,8 +85,7 @@ async def test_a_second_signal_ends_it_at_once(
     cluster: tuple[PostgresCluster, str], broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     worker = worker_of(greenhouse, dsn, broker.url, settings={"write": {"drain_timeout_s": AGES_S}})
     await worker.ready()
     server.stop()
@@ -108,8 +106,7 @@ async def test_the_order_of_starting_does_not_matter(
     cluster: tuple[PostgresCluster, str], worker_of: WorkerMaker, tmp_path: Path
 ) -> None:
     server, dsn = cluster
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(dsn)
     server.stop()
     port = free_port()
     worker = worker_of(greenhouse, dsn, f"mqtt://127.0.0.1:{port}")

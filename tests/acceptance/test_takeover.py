@@ -40,8 +40,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 async def test_frozen_within_a_transaction(
     fault: str, *, stored: bool, plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = Greenhouse(plain_dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(plain_dsn)
     frozen = worker_of(greenhouse, plain_dsn, broker.url, settings=SETTINGS, fault=fault)
     await frozen.ready()
     await publish(broker.port, greenhouse.messages(range(COUNT)))
@@ -68,8 +67,7 @@ async def test_frozen_with_thousands_of_rows_in_the_server(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     """Those are in the unique index: whoever writes them again waits for the transaction that did first."""
-    greenhouse = Greenhouse(plain_dsn)
-    await greenhouse.register()
+    greenhouse = await Greenhouse.registered(plain_dsn)
     # The first batch, of one reading, has no half: it is passed over.
     frozen = worker_of(greenhouse, plain_dsn, broker.url, fault="half_of_copy:1:freeze")
     await frozen.ready()

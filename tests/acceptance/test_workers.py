@@ -18,10 +18,11 @@ import asyncpg
 
 from ingest.workers.order import EXIT_UNENDED
 from tests.acceptance.conftest import Greenhouse
-from tests.acceptance.workers import WorkerProcess, until
+from tests.acceptance.workers import WorkerProcess
 from tests.gateways import publish
 from tests.mqtt_client import Client
 from tests.scripted_broker import ScriptedBroker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +41,6 @@ def group_of(count: int, **workers: object) -> Settings:
         "workers": {"count": count, "orphan_after_s": ORPHAN_AFTER_S, **workers},
         "write": {"retry_max_s": 0.5, "max_batch_rows": 500},
     }
-
-
-async def greenhouse_at(dsn: str) -> Greenhouse:
-    greenhouse = Greenhouse(dsn)
-    await greenhouse.register()
-    return greenhouse
 
 
 async def processes_of(greenhouse: Greenhouse, worker: WorkerProcess) -> dict[str, int]:
@@ -102,7 +97,7 @@ async def publish_until(
 async def test_added_killed_and_retired_while_gateways_publish(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(1))
     await supervisor.ready()
     enough, starts = asyncio.Event(), itertools.count(0, 50)
@@ -155,7 +150,7 @@ async def test_added_killed_and_retired_while_gateways_publish(
 async def test_fewer_after_a_restart_take_over_what_the_others_had(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     three = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(3))
     await three.ready()
     # Most readings go to two of them at once. Where the batch of one waits for a key of the other's, and the
@@ -199,7 +194,7 @@ async def test_an_owner_that_returns_while_its_session_is_being_emptied(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
     """Two hosts of one group: one is switched off, the other adopts its session, and then it is back."""
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     settings = group_of(1, group="greenhouses")
     here = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
     there = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
@@ -243,7 +238,7 @@ async def test_an_owner_that_returns_while_its_session_is_being_emptied(
 async def test_a_process_stopped_before_its_session_is_empty_has_a_successor(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     settings = group_of(2)
     settings["write"]["drain_timeout_s"] = 0.5
     two = worker_of(greenhouse, plain_dsn, broker.url, settings=settings)
@@ -279,7 +274,7 @@ async def test_a_process_stopped_before_its_session_is_empty_has_a_successor(
 async def test_one_worker_becomes_several_and_they_outlive_no_supervisor(
     plain_dsn: str, broker: Mosquitto, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     alone = worker_of(greenhouse, plain_dsn, broker.url)
     await alone.ready()
     await alone.stop()
@@ -302,7 +297,7 @@ async def test_one_worker_becomes_several_and_they_outlive_no_supervisor(
 async def test_a_wrong_configuration_of_a_worker_ends_them_all(
     plain_dsn: str, broker: Mosquitto, tmp_path: Path
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     await greenhouse.fetch(
         """
         insert into iot.ingest_sessions (client_id, share_group, clock_slot)
@@ -327,7 +322,7 @@ async def test_a_wrong_configuration_of_a_worker_ends_them_all(
 async def test_a_broker_without_shared_subscriptions_is_refused_loudly(
     plain_dsn: str, worker_of: WorkerMaker
 ) -> None:
-    greenhouse = await greenhouse_at(plain_dsn)
+    greenhouse = await Greenhouse.registered(plain_dsn)
     unavailable = b"\x20\x05\x00\x00\x02\x2a\x00"  # CONNACK with Shared Subscription Available 0
     async with ScriptedBroker(mqtt5=True, connack=unavailable) as broker:
         supervisor = worker_of(greenhouse, plain_dsn, broker.url, settings=group_of(1, group="g"))

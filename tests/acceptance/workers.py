@@ -19,29 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.log_page import hold
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
-POLL_S = 0.02
 
 Settings = dict[str, dict[str, object]]
-
-
-async def until(
-    holds: Callable[[], bool | Awaitable[bool]], what: str, *, patience_s: float = PATIENCE_S
-) -> None:
-    """Return once *holds* gives True; fail saying *what* did not come about."""
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + patience_s
-    while True:
-        held = holds()
-        if held if isinstance(held, bool) else await held:
-            return
-        assert loop.time() < deadline_s, f"not within {patience_s:g} s: {what}"
-        await asyncio.sleep(POLL_S)
 
 
 class WorkerProcess:

@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 
 from tests.batches import WriterUnderTest
-from tests.certificates import Authority
 from tests.mqtt_client import Client, Transport
 from tests.servers import Mosquitto, free_port
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from ingest.receive import MqttVersion
+    from tests.certificates import Authority
 
 Connection = asyncpg.Connection
 
@@ -46,16 +46,6 @@ async def client_of() -> AsyncIterator[Callable[..., Client]]:
     yield make
     for client in made:
         client.session.abort()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "ours")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "theirs")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import asyncpg
 from ingest.migrate import Database, migrate, schema_folder, status
 from ingest.migration_files import load_migrations, split_statements, version_key
 from tests.integration.plain_postgres import without_timescale
+from tests.statements import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,12 +131,7 @@ class Ground:
         await self.execute(f"drop schema if exists {self.database.schema} cascade")
 
     async def execute(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        await execute(self.dsn, *statements)
 
     async def fetchval(self, query: str, *arguments: object) -> object:
         connection = await asyncpg.connect(self.dsn)

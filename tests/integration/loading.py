@@ -1,4 +1,4 @@
-"""A catalog loader at work in a test's own event loop, and statements beside it."""
+"""A catalog loader at work in a test's own event loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from ingest.resolve.loader import CatalogLoader
 from ingest.settings import ResolveSettings
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from ingest.resolve import Catalog
 
@@ -41,18 +40,3 @@ async def running(dsn: str, swaps: Swaps, **options: float) -> AsyncIterator[Cat
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await loader.close()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not holds():  # noqa: ASYNC110 (what is waited for is on a server, without an event)
-            await asyncio.sleep(0.01)
-
-
-async def execute(dsn: str, *statements: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()

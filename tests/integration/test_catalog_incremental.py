@@ -19,7 +19,9 @@ from ingest.resolve import reading as reading_module
 from ingest.resolve.loader import CatalogLoader, read_catalog
 from ingest.resolve.missing import missing_name
 from ingest.settings import ResolveSettings
-from tests.integration.loading import WAIT_S, Swaps, execute, running, until
+from tests.integration.loading import WAIT_S, Swaps, running
+from tests.statements import execute
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,15 +17,10 @@ from ingest.cli import app
 from ingest.model import NAME_REASONS, REASONS
 from ingest.observe.metrics import CATALOGUE
 from ingest.settings import Settings
-from tests.promql import selectors
+from tests.promql import RULES, RULES_FILE, selectors
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-RULES: list[dict[str, Any]] = [
-    rule
-    for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
-    for rule in group["rules"]
-]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 TRIED: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -67,7 +62,7 @@ def test_workers_in_kubernetes_are_scraped_under_the_name_and_labels_that_the_ru
     assert labels["namespace"] == ["__meta_kubernetes_namespace"]
     assert labels["pod"] == labels["instance"] == ["__meta_kubernetes_pod_name"]
     job["static_configs"] = [{"targets": ["127.0.0.1:9108"]}]
-    shutil.copy(PROMETHEUS / "alerts.yml", tmp_path)
+    shutil.copy(RULES_FILE, tmp_path)
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     done = promtool("check", "config", str(tmp_path / "prometheus.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +70,7 @@ def test_workers_in_kubernetes_are_scraped_under_the_name_and_labels_that_the_ru
 
 def test_promtool_is_no_rubber_stamp(tmp_path: Path) -> None:
     """One of the tests against a rule whose threshold somebody moved."""
-    text = (PROMETHEUS / "alerts.yml").read_text()
+    text = RULES_FILE.read_text()
     moved = text.replace("expr: ingest_lag_seconds > 120", "expr: ingest_lag_seconds > 1200")
     assert moved != text
     (tmp_path / "alerts.yml").write_text(moved)

@@ -9,7 +9,6 @@ import queue
 import signal
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -22,6 +21,7 @@ from paho.mqtt.properties import Properties
 
 from ingest.embedded import EmbeddedBroker
 from ingest.errors import EmbeddedError
+from tests.servers import listening_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,17 +204,6 @@ def test_a_payload_of_a_mebibyte_arrives_whole(broker: EmbeddedBroker, version: 
 def test_it_listens_on_the_loopback_interface_only(broker: EmbeddedBroker) -> None:
     ports = [urlsplit(url).port or 0 for url in (broker.url, broker.url_v5)]
     assert listening_addresses(broker.pid) == {f"0100007F:{port:04X}" for port in ports}
-
-
-def listening_addresses(pid: int) -> set[str]:
-    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                found.add(fields[1])
-    return found
 
 
 async def test_a_port_in_use_is_named(broker: EmbeddedBroker) -> None:

@@ -21,6 +21,7 @@ from ingest.errors import EmbeddedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 from tests.embedded_clients import COLUMNS, START, connected, drop_tables, new_hypertable, readings, unique
+from tests.servers import listening_addresses
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +112,3 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 async def test_it_listens_on_the_loopback_interface_only(database: EmbeddedDatabase) -> None:
     assert listening_addresses(database.pid) == {f"0100007F:{database.port:04X}"}
-
-
-def listening_addresses(pid: int) -> set[str]:
-    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                found.add(fields[1])
-    return found

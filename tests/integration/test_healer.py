@@ -18,12 +18,12 @@ from ingest.healing import Healer
 from ingest.resolve import Resolver
 from ingest.resolve.rows import Greenhouse, Tenant
 from ingest.settings import Settings
-from tests.acceptance.workers import until
 from tests.batches import NOW_US, stored
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.letters import LABEL, left, letter, replay_all, store, under
 from tests.unit.catalog_examples import SARA_01, default_rules, example_catalog, sensor
 from tests.unit.examples import default_decoder
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,6 +15,7 @@ from ingest.write import Batch, Counts
 from ingest.write.ledger import HOUR_US
 from tests.batches import NOW_US, WriterUnderTest, counters_of, row, series_of
 from tests.integration.timeseries_rows import hold_jobs, run_jobs
+from tests.ledgers import LEDGER
 from tests.letters import letter, replay_all, store, under
 from tests.unit.catalog_examples import SARA_01
 
@@ -28,22 +29,6 @@ ONE, OTHER = series_of(), series_of()
 GATEWAYS = [
     Gateway(name, each.tenant_id, each.greenhouse_id) for name, each in (("g/1", ONE), ("g/2", OTHER))
 ]
-LEDGER = """
-    select
-        gateway,
-        sum(received)::bigint,
-        sum(committed)::bigint,
-        sum(skipped)::bigint,
-        sum(ignored)::bigint,
-        sum(decoded)::bigint,
-        sum(written)::bigint,
-        sum(duplicate)::bigint,
-        sum(rejected)::bigint,
-        sum(nulls)::bigint
-    from iot.ingest_gateway_hours
-    group by gateway
-    order by gateway
-"""
 PLACES = "select gateway, received, tenant_id, greenhouse_id from iot.ingest_gateway_hours"
 FOLD = "select iot.fold_ledger_hours_before(to_timestamp($1::bigint))"
 WRITTEN = (
@@ -70,7 +55,7 @@ async def commit(writer: WriterUnderTest, batch: Batch) -> None:
 
 
 async def ledger(connection: Connection) -> dict[str, Counts]:
-    found = await connection.fetch(LEDGER)
+    found = await connection.fetch(LEDGER, None)
     return {record["gateway"]: Counts(*list(record)[1:]) for record in found}
 
 

@@ -22,11 +22,11 @@ from ingest.resolve import Catalog
 from ingest.settings import Settings
 from ingest.write import Batch, Outcome
 from ingest.write.ledger import Booking
-from tests.acceptance.workers import until
 from tests.servers import PostgresCluster
 from tests.templates import Templates
 from tests.unit.catalog_examples import SARA, SARA_01, UNITS, example_catalog
 from tests.unit.quality_stream import GREENHOUSE, series_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

@@ -12,12 +12,12 @@ from ingest.errors import BrokerRefused
 from ingest.load.record import WHOLE_PACKET_BYTES, Recorder, Report
 from ingest.load.rotation import Output
 from ingest.settings import BrokerSettings, Settings
-from tests.acceptance.workers import until
 from tests.gateways import Message, publish
 from tests.mqtt_client import messages
 from tests.proxy import Proxy
 from tests.servers import Mosquitto
 from tests.unit.test_recording import read_all
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping

@@ -21,6 +21,7 @@ from ingest.migrate import Database, migrate, schema_folder, verify
 from ingest.migration_files import load_migrations
 from tests.integration.hostile_ground import CUT, Ground, half_way, made_by
 from tests.proxy import Proxy
+from tests.statements import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,14 +98,6 @@ def grounds(
 @pytest.fixture
 def ground(request: pytest.FixtureRequest, grounds: Callable[[str], Ground]) -> Ground:
     return grounds(request.param)
-
-
-async def execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def run(ground: Ground, folder: Path) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from ingest.errors import MigrationError
 from ingest.migrate import Database, baseline, describe, migrate, schema_folder, status
 from ingest.undo import losing, plan_undo, try_undo, undo
+from tests.statements import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,15 +42,6 @@ REFUSALS = [
         "readings with ids",
     ),
 ]
-
-
-async def execute(dsn: str, *statements: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def applied(dsn: str, database: Database, folder: Path | None = None) -> list[str]:

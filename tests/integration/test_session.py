@@ -163,24 +163,23 @@ async def test_login_with_name_and_password(tmp_path: Path, client_of: Callable[
                 await nobody.connect()
 
 
+@pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("transport", ["mqtts", "wss"])
 async def test_a_certificate_of_a_stranger_is_refused(
     transport: Transport,
-    broker: Mosquitto,
     ports: dict[Transport, int],
     stranger: Authority,
     client_of: Callable[..., Client],
 ) -> None:
-    _ = broker
     client = client_of(f"{transport}://127.0.0.1:{ports[transport]}", ca_file=stranger.certificate)
     with pytest.raises(ConnectionLost, match=r"certificate of 127\.0\.0\.1:\d+ does not verify .*ca_file"):
         await client.connect()
 
 
+@pytest.mark.usefixtures("broker")
 async def test_a_broker_that_wants_a_certificate_gets_none(
-    broker: Mosquitto, ports: dict[Transport, int], authority: Authority, client_of: Callable[..., Client]
+    ports: dict[Transport, int], authority: Authority, client_of: Callable[..., Client]
 ) -> None:
-    _ = broker
     client = client_of(f"mqtts://127.0.0.1:{ports['mqtts']}", ca_file=authority.certificate)
     with pytest.raises(ConnectionLost):
         await client.connect()

@@ -168,10 +168,7 @@ async def test_both_sides_know_each_other(
     await client.connect("a/#")
 
 
-async def test_a_port_without_tls_is_named(
-    authority: Authority, brokers: Brokers, client_of: Callable[..., Client]
-) -> None:
-    _ = brokers
+async def test_a_port_without_tls_is_named(authority: Authority, client_of: Callable[..., Client]) -> None:
     with Mosquitto() as plain:
         client = client_of(f"mqtts://127.0.0.1:{plain.port}", ca_file=authority.certificate)
         await refused(client, f"cannot connect to 127.0.0.1:{plain.port}: ")

@@ -42,8 +42,7 @@ async def until_ownerless(dsn: str, *client_ids: str) -> None:
 
 
 @pytest.fixture
-async def dsn(timeseries_dsn: str, connection: Connection) -> str:
-    _ = connection
+def dsn(timeseries_dsn: str) -> str:
     return timeseries_dsn
 
 

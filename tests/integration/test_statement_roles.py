@@ -57,6 +57,13 @@ PERMITTED = {
     "resolve.reading.GREENHOUSES_SQL": "wor",
     "resolve.reading.NEXT_GREENHOUSES_SQL": "wor",
     "resolve.reading.OWNED_GREENHOUSES_SQL": "wor",
+    # `ingest replay --verify`
+    "load.account_sql.VALUES": "wor",
+    "load.account_sql.SENSOR_ROWS": "wor",
+    "load.account_sql.SENSOR_COUNT": "wor",
+    "load.account_sql.SENSOR_VALUE": "wor",
+    "load.account_sql.LETTERS": "wo",
+    "load.account_sql.OVERFLOW": "wo",
     # `ingest catalog list`
     "operate.catalog.LIST_SQL[tenants]": "wor",
     "operate.catalog.LIST_SQL[greenhouses]": "wor",

@@ -20,9 +20,8 @@ A, B = b"a" * 32, b"b" * 32
 
 
 @pytest.fixture
-async def process(timeseries_dsn: str, connection: asyncpg.Connection) -> AsyncIterator[Process]:
+async def process(timeseries_dsn: str) -> AsyncIterator[Process]:
     """Make one process after the other, all of one session; each ends without taking leave."""
-    _ = connection
     made: list[WriterUnderTest] = []
 
     def make() -> WriterUnderTest:

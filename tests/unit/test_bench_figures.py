@@ -14,10 +14,7 @@ from bench.figures import Figures, merged, ratio, rotated, summary
 from bench.latency import commits, latencies_ms, percentiles
 from bench.peer import route
 from bench.targets import judge
-from bench.wire import connect, packet_id, publish, remaining_length, subscribe
 from bench.workloads import BY_NAME, WORKLOADS, Workload, messages
-from ingest.model import Delivery
-from ingest.receive.packets import PacketParser
 from tests.batches import NOW_US
 
 SMALL = [replace(each, topics=min(each.topics, 20)) for each in WORKLOADS]
@@ -62,25 +59,6 @@ def test_every_sensor_has_its_turn_on_its_own_topic() -> None:
         (f"greenhouse/{each.greenhouse_id}/sensors/{each.kind.name}", str(each.sensor_id))
         for each in workload.fleet().channels
     }
-
-
-@pytest.mark.parametrize("mqtt5", [True, False])
-@pytest.mark.parametrize("qos", [0, 1])
-@pytest.mark.parametrize("payload", [b"", b"x" * 200, b"x" * 20_000])
-def test_a_packet_is_what_the_worker_parses(payload: bytes, qos: int, *, mqtt5: bool) -> None:
-    packet = publish("a/b", payload, qos=qos, packet_id=7, mqtt5=mqtt5)
-    deliveries, others = PacketParser(mqtt5=mqtt5).feed(packet)
-    assert others == []
-    assert deliveries == [Delivery("a/b", payload, qos << 1, 7 if qos else 0)]
-
-
-def test_lengths_and_packet_ids_stay_within_mqtt() -> None:
-    assert [remaining_length(value) for value in (0, 127, 128, 16_384)] == [
-        b"\x00", b"\x7f", b"\x80\x01", b"\x80\x80\x01",
-    ]  # fmt: skip
-    assert [packet_id(index) for index in (0, 65_534, 65_535)] == [1, 65_535, 1]
-    assert connect("id", clean=False) == b"\x10\x0e\x00\x04MQTT\x04\x00\x02\x58\x00\x02id"
-    assert subscribe("#") == b"\x82\x06\x00\x01\x00\x01#\x01"
 
 
 def figures(rates: list[float], *, cpu_us: float | None = None, exact: bool = True) -> Figures:

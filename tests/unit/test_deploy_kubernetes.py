@@ -15,6 +15,7 @@ from ingest.model import MOST_SESSIONS
 from ingest.settings import Settings, option_names
 from ingest.topics import valid_filter
 from tests.dockerfile import instructions
+from tests.promql import RECORDED, RULES_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,9 +258,7 @@ def test_the_autoscaler_goes_by_a_metric_that_is_recorded_and_handed_on(
     [metric] = scaler["metrics"]
     [rule] = ADAPTER["rules"]["custom"]
     assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
-    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
-    recorded = {each["record"] for group in rules for each in group["rules"] if "record" in each}
-    assert rule["seriesQuery"].partition("{")[0] in recorded
+    assert rule["seriesQuery"].partition("{")[0] in RECORDED
     assert int(metric["pods"]["target"]["averageValue"]) * 4 == SETTINGS.broker.receive_maximum
     # Orphans count among the sessions of a group; each is adopted before the next pod goes.
     assert scaler["maxReplicas"] <= MOST_SESSIONS - 4
@@ -270,6 +269,5 @@ def test_the_autoscaler_goes_by_a_metric_that_is_recorded_and_handed_on(
 
 
 def test_memory_is_what_the_alert_takes_it_for() -> None:
-    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
     limit = container(WORKER)["resources"]["limits"]["memory"].removesuffix("Mi")
-    assert f"0.85 * {limit} * 1024 * 1024" in alerts
+    assert f"0.85 * {limit} * 1024 * 1024" in RULES_FILE.read_text()

@@ -10,21 +10,9 @@ from hypothesis import strategies as st
 from ingest.model import CutPayload, Delivery
 from ingest.receive.packets import MalformedPacket, PacketParser
 from tests.fuzzing import examples
+from tests.mqtt_packets import publish, remaining_length
 
 LIMIT = 300_000
-
-
-def length(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 128:
-        encoded.append(value % 128 | 128)
-        value //= 128
-    return bytes([*encoded, value])
-
-
-def publish(payload: bytes, packet_id: int, *, mqtt5: bool, first: int = 0x32) -> bytes:
-    body = b"\x00\x03a/b" + packet_id.to_bytes(2, "big") + (b"\x00" if mqtt5 else b"") + payload
-    return bytes([first]) + length(len(body)) + body
 
 
 @pytest.mark.parametrize("mqtt5", [False, True])
@@ -34,7 +22,8 @@ def test_a_large_payload_is_cut_and_its_neighbours_are_not(cuts: list[int], *, m
     large = bytes(range(256)) * 2400
     small = b"21.5"
     stream = b"".join(
-        publish(payload, index, mqtt5=mqtt5) for index, payload in enumerate((small, large, small), start=1)
+        publish("a/b", payload, qos=1, packet_id=index, mqtt5=mqtt5)
+        for index, payload in enumerate((small, large, small), start=1)
     )
     parser = PacketParser(mqtt5=mqtt5, whole_packet_bytes=LIMIT)
     deliveries: list[Delivery] = []
@@ -60,7 +49,7 @@ def test_a_large_payload_is_cut_and_its_neighbours_are_not(cuts: list[int], *, m
 
 def test_another_packet_of_that_size_ends_the_connection() -> None:
     parser = PacketParser(mqtt5=False, whole_packet_bytes=LIMIT)
-    parser.feed(b"\x90" + length(50_000_000) + bytes(LIMIT))
+    parser.feed(b"\x90" + remaining_length(50_000_000) + bytes(LIMIT))
     with pytest.raises(MalformedPacket, match="no PUBLISH"):
         parser.feed(bytes(LIMIT))
 

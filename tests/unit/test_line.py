@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.quality import Condition, Conditions
 from ingest.workers import line as line_module
 from ingest.workers.line import Line, Report
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 READY = Report(subscribed=True, reasons=[], metrics=[])
+SHOWN = Condition("Sara", "01", "TEMPERATURE", "°C", 21.5, 20.0, 23.0, 2, 1_763_374_560_000_000)
+WATCHED = READY._replace(conditions=Conditions([SHOWN], 7))
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +32,7 @@ async def working() -> AsyncIterator[tuple[socket.socket, Line, asyncio.Event]]:
     ours, theirs = socket.socketpair()
     line = Line(theirs.detach())
     asked = asyncio.Event()
-    serving = asyncio.create_task(line.serve(lambda: READY, asked.set))
+    serving = asyncio.create_task(line.serve(lambda looks: WATCHED if looks else READY, asked.set))
     async with asyncio.timeout(10):
         yield ours, line, asked
     serving.cancel()
@@ -52,6 +55,22 @@ async def test_it_reports_until_its_end_and_is_asked_once_the_other_end_is_close
         await line.close(Report(subscribed=False, reasons=["last"], metrics=[]))
         *_, last = (await reader.read()).splitlines()
         assert Report.of(last).reasons == ["last"]
+        writer.close()
+
+
+async def test_it_says_the_last_conditions_for_a_while_after_somebody_looked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line_module, "WATCHED_S", 0.1)
+    async with working() as (ours, _, asked):
+        reader, writer = await asyncio.open_connection(sock=ours)
+        assert Report.of(await reader.readline()) == READY
+        writer.write(b"\n")
+        while Report.of(await reader.readline()) != WATCHED:
+            pass
+        while Report.of(await reader.readline()) != READY:
+            pass
+        assert not asked.is_set()
         writer.close()
 
 

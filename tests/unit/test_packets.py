@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.model import Delivery
 from ingest.receive.packets import MalformedPacket, PacketParser, answer_blob, answers_to
+from tests.mqtt_packets import remaining_length, text
 
 
 class Publish(NamedTuple):
@@ -21,26 +22,15 @@ class Publish(NamedTuple):
     properties: bytes
 
 
-def length_of(value: int) -> bytes:
-    """Encode a variable byte integer (MQTT 5 1.5.5)."""
-    encoded = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        encoded.append(low | 0x80 if value else low)
-        if not value:
-            return bytes(encoded)
-
-
 def packet_of(publish: Publish, *, mqtt5: bool) -> bytes:
     topic, payload, flags, packet_id = publish.delivery
-    raw_topic = topic.encode()
-    body = struct.pack(">H", len(raw_topic)) + raw_topic
+    body = text(topic)
     if flags & 0x06:
         body += struct.pack(">H", packet_id)
     if mqtt5:
-        body += length_of(len(publish.properties)) + publish.properties
+        body += remaining_length(len(publish.properties)) + publish.properties
     body += payload
-    return bytes([0x30 | flags]) + length_of(len(body)) + body
+    return bytes([0x30 | flags]) + remaining_length(len(body)) + body
 
 
 @st.composite
@@ -59,7 +49,7 @@ def others(draw: st.DrawFn) -> bytes:
     """Any packet that is no PUBLISH."""
     kind = draw(st.sampled_from([0x20, 0x40, 0x90, 0xB0, 0xD0, 0xE0, 0xF0]))
     body = draw(st.binary(max_size=200))
-    return bytes([kind]) + length_of(len(body)) + body
+    return bytes([kind]) + remaining_length(len(body)) + body
 
 
 @given(

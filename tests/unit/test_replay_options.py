@@ -6,6 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ingest.cli import app
+from ingest.commands.broker_option import chosen_broker
+from ingest.errors import ConfigurationError
+from ingest.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,13 @@ def test_wrong_calls(arguments: tuple[str, ...], said: str) -> None:
     assert done.exit_code == 2, done.output
     assert said in " ".join(done.output.split())
     assert "s3cr3t" not in done.output
+
+
+def test_another_broker_than_the_configured_one_without_a_login() -> None:
+    settings = Settings(broker_url="mqtts://field.example:8884")
+    assert chosen_broker(settings, None) == settings.broker_address
+    assert chosen_broker(settings, "mqtt://127.0.0.1")[:3] == ("127.0.0.1", 1883, False)
+    for url, said in (("mqtt://me:s3cr3t@127.0.0.1", "may hold no login"), ("http://x", "must begin with")):
+        with pytest.raises(ConfigurationError, match=f"--broker: {said}") as caught:
+            chosen_broker(settings, url)
+        assert "s3cr3t" not in str(caught.value)

@@ -23,9 +23,10 @@ from tests.unit.catalog_examples import (
     example_catalog,
     sensor,
 )
+from tests.unit.resolved import reason, series
 
 if TYPE_CHECKING:
-    from ingest.model import Resolved, Series
+    from ingest.model import Resolved
     from ingest.resolve import Catalog
 
 SOLE = "HORTAMED"
@@ -44,19 +45,6 @@ def resolve(
     resolver = Resolver(catalog or example_catalog(), rules or default_rules(), out_of_range="quarantine")
     reading = Reading(label or "", label, None, None, value, 1, None)
     return resolver.resolve(Decoded(Scope("labels", tenant, greenhouse), [reading]))
-
-
-def series(resolved: Resolved) -> Series:
-    assert resolved.rejections == []
-    (row,) = resolved.rows
-    return row.series
-
-
-def reason(resolved: Resolved) -> str:
-    assert resolved.rows == []
-    (rejection,) = resolved.rejections
-    assert rejection.detail
-    return rejection.reason
 
 
 @pytest.mark.parametrize(

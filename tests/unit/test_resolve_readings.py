@@ -26,9 +26,10 @@ from tests.unit.catalog_examples import (
     example_catalog,
     sensor,
 )
+from tests.unit.resolved import reason, series
 
 if TYPE_CHECKING:
-    from ingest.model import Resolved, Series
+    from ingest.model import Resolved
     from ingest.resolve import Catalog
 
 UNREGISTERED = UUID("5e0f2c7a-3d1b-4b6e-8c55-1f2e3d4c5b6a")
@@ -50,19 +51,6 @@ def resolve(
     scope = Scope(route, tenant=tenant, greenhouse=greenhouse, sensor_type=topic_type)
     reading = Reading("", sensor_name, sensor_type or topic_type, unit, value, 1, None)
     return resolver.resolve(Decoded(scope, [reading]))
-
-
-def series(resolved: Resolved) -> Series:
-    assert resolved.rejections == []
-    (row,) = resolved.rows
-    return row.series
-
-
-def reason(resolved: Resolved) -> str:
-    assert resolved.rows == []
-    (rejection,) = resolved.rejections
-    assert rejection.detail
-    return rejection.reason
 
 
 def test_registered_uuid() -> None:
