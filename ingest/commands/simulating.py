@@ -25,8 +25,8 @@ from ingest.load.measured import Meter
 from ingest.load.pace import Pace
 from ingest.load.recording import Recording
 from ingest.load.simulate.gateway import client_id, number_of
-from ingest.load.simulate.readings import SimulatedReadings
 from ingest.load.simulate.stream import catalog_of, messages
+from ingest.load.simulated_readings import SimulatedReadings
 from ingest.operate.progress import Progress
 
 if TYPE_CHECKING:

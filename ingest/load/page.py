@@ -32,11 +32,14 @@ _STYLE: Final = """
     dt, caption, footer { color: var(--faint) } dd { margin: 0; overflow-wrap: anywhere }
     figure { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1rem;
       align-items: start; margin: 1rem 0 }
-    figure svg { width: 100%; height: auto; border: 1px solid var(--edge); border-radius: 6px }
+    figure svg { box-sizing: border-box; width: 100%; height: auto;
+      border: 1px solid var(--edge); border-radius: 6px }
     .table { max-height: 22rem; overflow: auto; border: 1px solid var(--edge); border-radius: 6px }
     table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums }
     caption { text-align: left; padding: .3rem .5rem }
-    th, td { padding: .15rem .5rem; text-align: right; vertical-align: top; overflow-wrap: anywhere }
+    th, td { padding: .15rem .5rem; text-align: right; vertical-align: top }
+    .words td { overflow-wrap: anywhere; min-width: 5em }
+    .table + .table { margin-top: 1rem }
     th:first-child, td:first-child, .words th, .words td { text-align: left }
     tr + tr { border-top: 1px solid var(--edge) }
     @media (max-width: 46rem) { figure { grid-template-columns: minmax(0, 1fr) } dl { display: block } }

@@ -39,11 +39,12 @@ from tests.acceptance.command_line import CommandLine
 from tests.acceptance.soak_ground import ground
 from tests.acceptance.soak_samples import Sampler
 from tests.acceptance.soak_verdict import growths, violations
-from tests.acceptance.workers import WorkerProcess, until
+from tests.acceptance.workers import WorkerProcess
 from tests.gateways import Message
 from tests.gateways import publish as publish_bare
 from tests.proxy import Proxy
 from tests.servers import shipped_broker
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,14 +9,32 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from ingest.load.report import render
 from tests.acceptance.command_line import CommandLine, report
 from tests.acceptance.workers import WorkerProcess
+from tests.browser import Browser
 from tests.outline import Outline
+from tests.unit.measured_example import measured
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.servers import Mosquitto
+
+
+PHONE = (360, 740)
+TOO_WIDE = f"""
+    [...document.querySelectorAll("body *")]
+        .filter((each) => !each.closest(".table *") && each.getBoundingClientRect().right > {PHONE[0]})
+        .map((each) => each.outerHTML.slice(0, 100))
+"""
+"""What stands in a table may be scrolled to."""
+COLOURS = """
+    ["body", ".chart .ground", ".chart text", ".chart .line"]
+        .map((each) => getComputedStyle(document.querySelector(each)))
+        .map((each) => [each.backgroundColor, each.fill, each.stroke].join())
+"""
 
 
 @pytest.fixture
@@ -118,3 +136,28 @@ def test_a_page_that_cannot_be_written_is_said_before_anything_is_done(
         assert done.returncode == 2
         assert f"--report: {name}" in done.stderr
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+async def test_a_page_fits_a_telephone_and_a_dark_room_and_complains_of_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(render(measured()))
+    colours = []
+    async with Browser() as browser:
+        for scheme in ("light", "dark"):
+            await browser.size(*PHONE, phone=True)
+            await browser.prefer(prefers_color_scheme=scheme)
+            await browser.open(page.as_uri())
+            await until_loaded(browser)
+            assert await browser.evaluate(TOO_WIDE) == []
+            colours.append(await browser.evaluate(COLOURS))
+        assert browser.complaints == []
+    assert all(light != dark for light, dark in zip(*colours, strict=True)), colours
+
+
+async def until_loaded(browser: Browser) -> None:
+    async def loaded() -> bool:
+        return bool(
+            await browser.evaluate("document.readyState === 'complete' && !!document.querySelector('footer')")
+        )
+
+    await until(loaded, "the page is loaded")
