@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(360)
 async def test_simulated_greenhouses_are_soaked_and_judged(tmp_path: Path) -> None:
     lines: list[str] = []
-    options = Options(seconds=12.0, seed=20_251_126, gateways=10, interval_s=1.0, every_s=0.4)
+    options = Options(seconds=8.0, seed=20_251_126, gateways=15, interval_s=1.0, every_s=0.25)
     report = await soak(options, tmp_path, lines.append)
     assert report["ok"], "\n".join([*lines, json.dumps(report)])
     account = report["account"]
@@ -54,7 +54,7 @@ class Losing(Run):
 
 
 async def test_a_lost_row_is_found_and_named(tmp_path: Path) -> None:
-    options = Options(seconds=3.0, seed=7, gateways=5, interval_s=1.0, every_s=0.4, patience_s=5.0)
+    options = Options(seconds=2.0, seed=7, gateways=8, interval_s=0.5, every_s=0.4, patience_s=3.0)
     async with Losing(options, tmp_path, lambda _line: None) as run:
         report = await run.run(asyncio.Event())
     assert not report["ok"]
