@@ -3,10 +3,13 @@
 # registries; nothing else. ARGS=… is passed on: make demo ARGS=--keep, make test ARGS="-k journal".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native chaos soak-memory fuzz lint bench bench-scale bench-storage schema-docs page-shot lock clean
+.PHONY: help demo test test-native chaos soak soak-memory fuzz lint bench bench-scale bench-storage schema-docs
+.PHONY: page-shot lock clean
 VENV := .venv
 ARGS ?=
 SECONDS ?= 60
+HOURS ?= 1
+CHAOS ?=
 SEED ?=
 
 help: ## this list
@@ -36,6 +39,12 @@ chaos: ## worker, broker, database and network broken at random, then a count (S
 	@sh requirements/set-up.sh dev
 	@sh requirements/mosquitto.sh
 	@$(VENV)/bin/python -m tests.acceptance.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+soak: ## simulated greenhouses for hours, sampled; a verdict and a page (HOURS=8 CHAOS=1 SEED=7)
+	@sh requirements/set-up.sh dev
+	@sh requirements/mosquitto.sh
+	@$(VENV)/bin/python -m tests.acceptance.soak --hours $(HOURS) $(if $(CHAOS),--chaos) \
+		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak-memory: ## the worker's memory at full rate, the database down for half of the time (SECONDS=600)
 	@sh requirements/set-up.sh dev

@@ -4,6 +4,7 @@
     make bench ARGS=--quick                           most of it, one short round each: under three minutes
     make bench ARGS="--only single_qos1"              one of them; may be given several times
     make bench ARGS="--only latency --only stages"    the other two parts
+    make bench ARGS="--report FILE"                   all that is kept, and this run, as an HTML page
 
 Everything on loopback, on the TimescaleDB whose DSN is in INGEST_TEST_TIMESERIES_DSN, else on PostgreSQL
 without the TimescaleDB statements; the table says which. The rows are counted after each drain: a contender
@@ -24,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench import latency, record, report, rounds, stages
+from bench import document, latency, record, report, rounds, stages
 from bench.figures import merged
 from bench.servers import target
 from bench.workloads import BY_NAME
@@ -84,11 +85,14 @@ def main() -> int:
     parser.add_argument("--messages", type=int, help="messages a round")
     parser.add_argument("--rounds", type=int, help=f"rounds, of which the medians are shown ({_ROUNDS})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, and nowhere else")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page with plots")
     options = parser.parse_args()
     done = asyncio.run(_run(options))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(done, indent=2, ensure_ascii=False) + "\n")
+    if options.report is not None:
+        document.report(merged(record.read(), done), options.report)
     return 0 if all(each["exact"] for each in done.get("workloads", {}).values()) else 1
 
 

@@ -1,6 +1,7 @@
 """Puts the figures of bench/results/latest.json into three pages of docs/, and draws a picture.
 
     python -m bench.document
+    python -m bench.document --report FILE     nothing of the docs; the figures as an HTML page
 
 What stands between `<!-- bench: NAME -->` and `<!-- bench: end -->` is written by this, and between
 `<!-- = NAME -->` and `<!-- = -->` within a line; the rest by hand. A test sees to it that the docs say what
@@ -9,13 +10,16 @@ the results say.
 
 from __future__ import annotations
 
+import argparse
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench import record
 from bench.direct import ROWS as DIRECT
 from bench.figures import LIMITS, WORKER
+from bench.page import render
 from bench.plot import draw
 from bench.targets import judge
 from docs.scaling_arithmetic import TABLES, figures
@@ -128,6 +132,11 @@ def _direct(kept: dict[str, Any]) -> Iterator[str]:
         yield f"| {says} | {direct[name]:,} | {direct[name] / direct['copy_1']:.2f} |"
 
 
+def report(kept: dict[str, Any], path: Path) -> None:
+    """Write the page of *kept* to *path*."""
+    path.write_text(render(kept, f"bench/results, drawn {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"))
+
+
 _PARTS: Final = {
     "run": _run,
     "targets": _targets,
@@ -141,8 +150,14 @@ _PARTS: Final = {
 
 
 def main() -> None:
-    """Write pages and picture."""
+    """Write pages and picture, or the page that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.document", description=__doc__)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="the figures as an HTML page, no more")
+    options = parser.parse_args()
     kept = record.read()
+    if options.report is not None:
+        report(kept, options.report)
+        return
     for page in PAGES:
         page.write_text(written(page.read_text(), kept))
     PICTURE.write_text(draw(kept["workloads"]))

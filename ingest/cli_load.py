@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.commands.invocation import Json, finish
+from ingest.commands.report_option import Report
 
 load_app = typer.Typer(rich_markup_mode=None)
 
@@ -165,6 +166,7 @@ def replay(
             dir_okay=False, help="Of --direct: a recording to make of the messages with something rejected."
         ),
     ] = None,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Publish recordings again. Exit 1 when something was damaged, refused or, with --verify, is missing."""
@@ -175,7 +177,8 @@ def replay(
             "set INGEST_TIMESERIES_DSN, or INGEST_TIMESERIES_DSN_FILE"
         )
     if direct:
-        if broker or speed or rate or fast or gateways > 1 or shift_time or loop or retained or verify:
+        not_of_it = (broker, speed, rate, fast, gateways > 1, shift_time, loop, retained, verify, report)
+        if any(each not in (None, False) for each in not_of_it):
             raise typer.BadParameter("with --direct there is no broker: only --resume goes with it")
         from ingest.commands import backfilling  # noqa: PLC0415 (imported when called: quick --help)
 
@@ -192,6 +195,8 @@ def replay(
         )
     from ingest.commands import replaying_recordings  # noqa: PLC0415 (imported when called: quick --help)
 
+    if connections is not None or rejected is not None:
+        raise typer.BadParameter("--connections and --rejected go with --direct")
     if sum((speed is not None, rate is not None, fast)) > 1:
         raise typer.BadParameter("--speed, --rate and --fast exclude one another")
     options = replaying_recordings.Options(
@@ -207,5 +212,6 @@ def replay(
         verify=verify,
         patience_s=patience,
         deadline_s=deadline,
+        report=report,
     )
     finish(context, lambda invocation: replaying_recordings.run(invocation, options, as_json=as_json))

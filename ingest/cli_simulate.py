@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ingest.commands.invocation import Json, finish
+from ingest.commands.report_option import Report
 from ingest.load.simulate.installation import FORMATS, MOST_GATEWAYS, MOST_SEED, Format
 
 _MOST_DURATION_S = 100 * 366 * 86_400
@@ -75,6 +76,7 @@ def simulate(
     deadline: Annotated[
         float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
     ] = 60.0,
+    report: Report = None,
     as_json: Json = False,
 ) -> None:
     """Simulate greenhouses and their gateways, into a file, to a broker, or both."""
@@ -96,7 +98,7 @@ def simulate(
         formats=_formats(formats),
         qos=qos,
     )
-    targets = simulating.Targets(output, broker, catalog, speed, deadline)
+    targets = simulating.Targets(output, broker, catalog, speed, deadline, report)
     finish(
         context, lambda invocation: simulating.run(invocation, plan, targets, start=start, as_json=as_json)
     )

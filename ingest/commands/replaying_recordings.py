@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from ingest.commands.account_report import account_json, print_account
 from ingest.commands.broker_option import chosen_broker
 from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
-from ingest.errors import BrokerAway, ConfigurationError, RecordingError
+from ingest.errors import BrokerAway, ConfigurationError, IngestError, RecordingError
 from ingest.load import resume
 from ingest.load.account import Accountant
 from ingest.load.gateways import Fleet
+from ingest.load.measured import Meter, latency_of
 from ingest.load.pace import Pace
 from ingest.load.recording import files as files_of
 from ingest.load.replay import Plan, Replay
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.load.account import Account
     from ingest.load.replay import Outgoing
+    from ingest.load.stored_rows import StoredRows
     from ingest.load.survey import Survey
     from ingest.settings import Settings
 
@@ -59,6 +62,7 @@ class Options:
     verify: bool
     patience_s: float
     deadline_s: float
+    report: Path | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +82,8 @@ class _Outcome:
     loop: bool = False
     account: Account | None = None
     """What is there of it, where that was asked for."""
+    stored: StoredRows | None = None
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def ok(self) -> bool:
@@ -134,6 +140,7 @@ class _Outcome:
 def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
     """Replay and print the report."""
     settings = invocation.settings(*(("metadata", "timeseries") if options.verify else ()))
+    page = None if options.report is None else ReportFile(options.report)
     files = files_of(options.files)
     address = chosen_broker(settings, options.broker)
     target = f"{address.host}:{address.port}"
@@ -143,6 +150,11 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
         print_json(outcome.as_json())
     else:
         _print(outcome)
+    if page is not None:
+        account = outcome.account
+        latencies = outcome.meter.latency(TO_PUBACK)
+        latencies += latency_of(TO_ROW, account.latencies_s if account is not None else ())
+        page.write(of_replay(outcome.as_json(), outcome.meter.rates, latencies, outcome.stored))
     return _ended(outcome)
 
 
@@ -169,6 +181,11 @@ async def _replay(
                 stop if outcome.interrupted and not options.loop else asyncio.Event(),
                 lambda done, readings: on_progress(Progress("in the tables", done, readings)),
             )
+            if options.report is not None:
+                try:
+                    outcome.stored = await accountant.stored()
+                except IngestError as error:  # the account is taken: a page that lacks a part is still one
+                    remark(f"the page lacks what is in the tables: {error}")
         return outcome
 
 
@@ -182,22 +199,24 @@ async def _publish(
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Publish until the end, *stop*, or the broker is given up."""
-    replay = outcome.replay
+    replay, meter = outcome.replay, outcome.meter
     replay.keep()
     fleet: Fleet[Outgoing] = Fleet(
         address,
         settings.broker,
         replay.all_client_ids,
         deadline_s=options.deadline_s,
-        on_acknowledged=replay.on_acknowledged,
+        on_acknowledged=meter.timing(replay.on_acknowledged),
         on_refused=replay.on_refused,
         on_trouble=_Trouble().tell,
     )
     try:
         async with fleet:
+            meter.total(time.monotonic(), 0, 0)
             await replay.run(fleet, stop, _told_to(on_progress, outcome))
     except BrokerAway as error:
         outcome.failure = str(error)
+    meter.total(time.monotonic(), replay.tally.published, replay.tally.acknowledged, last=True)
     outcome.interrupted = stop.is_set()
     outcome.unheard = fleet.unheard
     outcome.reconnects = max(fleet.connections - outcome.gateways, 0)
@@ -256,6 +275,7 @@ def _told_to(on_progress: Callable[[Progress], None], outcome: _Outcome) -> Call
         if replay.round > 1:
             doing += f", round {replay.round}"
         on_progress(Progress(doing, replay.done_of_round, outcome.survey.messages))
+        outcome.meter.total(time.monotonic(), replay.tally.published, replay.tally.acknowledged)
 
     return tell
 

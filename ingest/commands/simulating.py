@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,15 +15,18 @@ import orjson
 
 from ingest.commands.broker_option import chosen_broker
 from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.load_reports import TO_PUBACK, ReportFile, of_simulation
 from ingest.commands.moments import moment
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_table, remark
 from ingest.errors import BrokerAway, CheckFailed, ConfigurationError
 from ingest.load.live import Published, publish
+from ingest.load.measured import Meter
 from ingest.load.pace import Pace
 from ingest.load.recording import Recording
 from ingest.load.simulate.gateway import client_id, number_of
 from ingest.load.simulate.stream import catalog_of, messages
+from ingest.load.simulated_readings import SimulatedReadings
 from ingest.operate.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.load.recording import Recorded
     from ingest.load.simulate.gateway import Plan
-    from ingest.settings import BrokerSettings
+    from ingest.settings import BrokerSettings, Settings
 
 FILE_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When a simulation begins that goes into a file alone: the same seed gives the same file."""
@@ -57,6 +60,7 @@ class Targets:
     """How much faster than the time simulated it is published."""
     deadline_s: float
     """How long the broker may be away."""
+    report: Path | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +74,8 @@ class _Outcome:
     unheard: int = 0
     failure: str | None = None
     """Why the broker was given up."""
+    meter: Meter = field(default_factory=Meter)
+    readings: SimulatedReadings | None = None
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -79,9 +85,11 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
 
     Returns 1 when the broker refused a message or stayed away, 130 when it was interrupted.
     """
-    broker = None
-    if targets.broker is not None:
+    broker = settings = None
+    page = None if targets.report is None else ReportFile(targets.report)
+    if targets.broker is not None or page is not None:
         settings = invocation.settings()
+    if targets.broker is not None and settings is not None:
         broker = (chosen_broker(settings, targets.broker), settings.broker)
     elif start is None:
         start = FILE_START.isoformat()
@@ -91,8 +99,17 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
         _write_catalog(plan, targets.catalog)
     outcome = _Outcome(plan)
     if targets.output is not None or broker is not None:
-        asyncio.run(_simulate(outcome, targets, broker, fixed=start is not None))
-    _report(outcome, targets, as_json=as_json)
+        decoding = None if page is None else settings
+        asyncio.run(_simulate(outcome, targets, broker, decoding, fixed=start is not None))
+    report = _report(outcome, targets, as_json=as_json)
+    if page is not None:
+        days = None if outcome.readings is None else outcome.readings.days
+        page.write(of_simulation(report, outcome.meter.rates, outcome.meter.latency(TO_PUBACK), days))
+    return _ended(outcome)
+
+
+def _ended(outcome: _Outcome) -> int:
+    """Say what went wrong, and give the exit code."""
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     published = outcome.published
@@ -104,15 +121,23 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
 
 
 async def _simulate(
-    outcome: _Outcome, targets: Targets, broker: tuple[BrokerAddress, BrokerSettings] | None, *, fixed: bool
+    outcome: _Outcome,
+    targets: Targets,
+    broker: tuple[BrokerAddress, BrokerSettings] | None,
+    decoding: Settings | None,
+    *,
+    fixed: bool,
 ) -> None:
-    """Give every message to the recording, the broker, or both; a start that is not *fixed*: see `run`."""
+    """Give every message to the recording, the broker, or both; a start that is not *fixed*: see `run`.
+
+    With *decoding* the messages are read too, for the page.
+    """
     began_s = time.monotonic()
     async with first_interrupt() as stop:
         with progress_bar() as show:
             recording = None if targets.output is None else Recording(targets.output)
             try:
-                tell = _teller(outcome, recording, show)
+                tell = _teller(outcome, recording, decoding, show)
                 if broker is None:
                     await _to_file(outcome, tell, stop)
                 else:
@@ -151,11 +176,12 @@ async def _to_broker(
         *broker,
         [client_id(plan.seed, number) for number in range(plan.gateways)],
         deadline_s=targets.deadline_s,
-        on_acknowledged=account.on_acknowledged,
+        on_acknowledged=outcome.meter.timing(account.on_acknowledged),
         on_refused=account.on_refused,
     )
     try:
         async with fleet:
+            outcome.meter.total(time.monotonic(), 0, 0)
             if not fixed:  # decided only here: connecting took its time
                 # Faster than time, it begins in the past: both end together, no reading is of the future.
                 ahead = timedelta(microseconds=round(plan.duration_us * (1 - 1 / targets.speed)))
@@ -163,18 +189,28 @@ async def _to_broker(
             await publish(messages(plan), fleet, account, gateway_of=number_of, stop=stop, tell=tell)
     except BrokerAway as error:
         outcome.failure = str(error)
+    outcome.meter.total(time.monotonic(), outcome.messages, account.acknowledged, last=True)
     outcome.reconnects = max(0, fleet.connections - plan.gateways)
     outcome.unheard = fleet.unheard
 
 
 def _teller(
-    outcome: _Outcome, recording: Recording | None, show: Callable[[Progress], None]
+    outcome: _Outcome,
+    recording: Recording | None,
+    decoding: Settings | None,
+    show: Callable[[Progress], None],
 ) -> Callable[[Recorded], None]:
     """Give what counts each message, writes it down, and moves the bar."""
     total_s = outcome.plan.duration_us // 1_000_000
 
     def tell(message: Recorded) -> None:
         outcome.messages += 1
+        if decoding is not None:
+            if outcome.readings is None:  # by now it is known when it began
+                outcome.readings = SimulatedReadings(outcome.plan, decoding)
+            outcome.readings.add(message)
+        if outcome.published is not None:
+            outcome.meter.total(time.monotonic(), outcome.messages, outcome.published.acknowledged)
         if recording is not None:
             recording.write(message)
         if outcome.messages % _LOOK_UP_EVERY == 0:
@@ -202,7 +238,7 @@ def _write_catalog(plan: Plan, path: Path) -> None:
         raise CheckFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> None:
+def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> dict[str, Any]:
     plan, published = outcome.plan, outcome.published
     report: dict[str, Any] = {
         "seed": plan.seed,
@@ -229,5 +265,6 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> None:
         }
     if as_json:
         print_json(report)
-        return
-    print_table(("", ""), list(report.items()), empty="nothing was simulated")
+    else:
+        print_table(("", ""), list(report.items()), empty="nothing was simulated")
+    return report

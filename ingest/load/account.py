@@ -33,6 +33,7 @@ from ingest.load.expected import (
     place_of,
 )
 from ingest.load.resume import Position
+from ingest.load.stored_rows import StoredRows, stored_rows
 from ingest.operate.reading import reading_from, translated
 from ingest.resolve import Resolver
 from ingest.resolve.loader import CatalogLoader
@@ -209,6 +210,17 @@ class Accountant:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await stop.wait()
+
+    async def stored(self) -> StoredRows:
+        """Give the rows of the greenhouses whose messages these are, and a day of them, for a report."""
+        expected = self._expected
+        now_us = time.time_ns() // 1_000
+        received_us = (self._began_us, now_us) if expected.timeless else None
+        ranges_us = [each for each in (expected.time_range_us, received_us) if each is not None]
+        if not ranges_us:
+            return StoredRows()
+        first_us, last_us = min(each[0] for each in ranges_us), max(each[1] for each in ranges_us)
+        return await stored_rows(self._ask, sorted(expected.greenhouses), first_us, last_us)
 
     def _account(self, judgement: Judgement) -> Account:
         expected, probes = self._expected, self._probes

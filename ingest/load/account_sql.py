@@ -83,4 +83,35 @@ OVERFLOW: Final = """
     group by topic
 """
 
+# $1 greenhouses; $2 and $3 the earliest and the latest time
+ROWS_BY_TYPE: Final = """
+    select
+        t.name as sensor_type,
+        count(*) as rows
+    from iot.sensor_readings as r
+    join iot.sensor_types as t on t.id = r.sensor_type_id
+    where r.greenhouse_id = any ($1::uuid[])
+        and r.time >= $2
+        and r.time <= $3
+    group by t.name
+    order by rows desc, t.name
+"""
+
+# as above; $4 the width of a part of the time between
+TIME_OF_TYPES: Final = """
+    select
+        t.name as sensor_type,
+        u.symbol as unit,
+        (date_part('epoch', date_bin($4, r.time, $2) + $4 / 2) * 1000000)::bigint as at_us,
+        percentile_cont(array[0.1, 0.5, 0.9]) within group (order by r.value) as shares
+    from iot.sensor_readings as r
+    join iot.sensor_types as t on t.id = r.sensor_type_id
+    join iot.units as u on u.id = r.unit_id
+    where r.greenhouse_id = any ($1::uuid[])
+        and r.time >= $2
+        and r.time <= $3
+    group by 1, 2, 3
+    order by 1, 2, 3
+"""
+
 NOW: Final = "select clock_timestamp()"

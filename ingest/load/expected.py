@@ -95,6 +95,10 @@ class Expected:
         self.rejected: dict[Letter, list[tuple[Published, int]]] = defaultdict(list)
         """Messages that must have left a dead letter, with how many readings are in it."""
         self.rejected_messages = 0
+        self.greenhouses: set[UUID] = set()
+        """Of which there are rows to come,"""
+        self.time_range_us: tuple[int, int] | None = None
+        """and of which times, where the readings have some."""
         self._seen: set[int] = set()
 
     def rows_of(self, message: Outgoing, sent_us: int) -> Sequence[Row]:
@@ -123,10 +127,13 @@ class Expected:
 
     def _add(self, row: Row, published: Published) -> None:
         place = place_of(row)
+        self.greenhouses.add(place[0])
         if row.time_us == NO_TIME:
             self.timeless[place].append(Reading(place, NO_TIME, row.value, row.field, published, again=False))
             self.timeless_readings += 1
             return
+        first_us, last_us = self.time_range_us or (row.time_us, row.time_us)
+        self.time_range_us = min(first_us, row.time_us), max(last_us, row.time_us)
         key = hash((place, row.time_us))
         again = key in self._seen
         self._seen.add(key)

@@ -161,7 +161,8 @@ class DatabaseFaults:
     async def _end_backends(self, _: random.Random) -> None:
         connection = await asyncpg.connect(self._dsn)
         await connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'greenhouse%'"
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name like 'greenhouse%' and datname = current_database()"
         )
         await connection.close()
 

@@ -126,6 +126,8 @@ async def test_it_says_what_came_of_it_and_what_does_not_go_with_it(
     ):
         done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--direct", *options)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--connections", "2")
+    assert (done.returncode, "go with --direct" in done.stderr) == (2, True), done.stderr
     (tmp_path / "a.jsonl.gz.direct").write_text("{}")
     done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--direct", "--resume")
     assert (done.returncode, "is no resume point" in done.stderr) == (1, True)

@@ -62,6 +62,8 @@ class WorkerProcess:
             "FAULT": fault or "no_fault:0",
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._port: int | None = None
+        """Of its HTTP server, once the log has said it."""
         tables: Settings = {
             "broker": {
                 "client_id": self.client_id,
@@ -94,6 +96,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the process with an empty log; returns at once."""
+        self._port = None
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module, "--config", str(self._config), "run", *self._arguments],
@@ -184,9 +187,10 @@ class WorkerProcess:
 
     async def get(self, page: str) -> tuple[int, str]:
         """Ask the worker's own HTTP server for *page*; give (status, body)."""
-        await self.logged("http_listening")
-        port = self.events("http_listening")[0]["port"]
-        return await asyncio.to_thread(_fetch, f"http://127.0.0.1:{port}{page}")
+        if self._port is None:
+            await self.logged("http_listening")
+            self._port = int(self.events("http_listening")[0]["port"])
+        return await asyncio.to_thread(_fetch, f"http://127.0.0.1:{self._port}{page}")
 
     async def metrics(self) -> dict[str, float]:
         """Give /metrics as {'name{labels}': value}."""

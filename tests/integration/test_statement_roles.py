@@ -64,6 +64,9 @@ PERMITTED = {
     "load.account_sql.SENSOR_VALUE": "wor",
     "load.account_sql.LETTERS": "wo",
     "load.account_sql.OVERFLOW": "wo",
+    # and with --report
+    "load.account_sql.ROWS_BY_TYPE": "wor",
+    "load.account_sql.TIME_OF_TYPES": "wor",
     # `ingest catalog list`
     "operate.catalog.LIST_SQL[tenants]": "wor",
     "operate.catalog.LIST_SQL[greenhouses]": "wor",

@@ -35,7 +35,7 @@ _SECONDS_FROM_S: Final = 2.0
 _BATCH_MOMENTS: Final = 6
 _BATTERY_EVERY: Final = 10
 
-_SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
+SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "temperature": ("temperature", "TEMPERATURE", "Temperatura", "temp", "air-temperature"),
     "humidity": ("humidity", "HUMEDAD", "Humedad", "hum", "relative_humidity"),
     "light": ("light", "LUZ", "lux", "illuminance", "light-level"),
@@ -303,7 +303,7 @@ _NAMED: Final[dict[str, type[_Readings | _Bare | _Arrays | _Batches | _Envelopes
 
 
 def _spelled(channel: Channel, how: Habits) -> str:
-    return _SPELLINGS[channel.quantity][how.spelling]
+    return SPELLINGS[channel.quantity][how.spelling]
 
 
 def _unit(channel: Channel, how: Habits) -> tuple[str, bool]:
