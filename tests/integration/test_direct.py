@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -206,6 +207,24 @@ async def test_a_database_away_ends_it_with_the_point(
     assert ended[0][0] == 0, "no connection is left behind"
     report = await backfills(path, batch=100, resume=True)
     assert (report.failure, report.account.written) == (None, 1_000)
+
+
+async def test_a_process_killed_ends_it_with_the_point(
+    dsn: str, backfills: Backfills, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl.gz", numbered(2_000), block=50)
+
+    def on_progress(_: object) -> None:
+        for process in multiprocessing.active_children()[:1]:
+            process.kill()
+
+    report = await backfills(path, batch=50, connections=2, on_progress=on_progress)
+    assert "a process of the backfill has ended; run it again with --resume" in (report.failure or "")
+    assert multiprocessing.active_children() == []
+    assert 0 < len(await rows(dsn)) < 2_000
+    report = await backfills(path, batch=50, connections=2, resume=True)
+    assert (report.failure, report.account.messages) == (None, 2_000)
+    assert sorted(each["value"] for each in await rows(dsn)) == [float(number) for number in range(2_000)]
 
 
 async def test_a_file_that_is_no_recording(backfills: Backfills, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pytest
 
 from ingest.errors import ConfigurationError
 from ingest.load.choosing import choose
-from ingest.load.exporting import COLUMNS
+from ingest.load.exporting import COLUMNS, Wanted, export
 from ingest.load.whole_file import WholeFile
 from ingest.resolve.loader import read_catalog
 from ingest.settings import ResolveSettings
@@ -31,6 +32,7 @@ from tests.histories import (
     names_in,
     register,
     rows,
+    settings_for,
 )
 
 if TYPE_CHECKING:
@@ -146,6 +148,15 @@ async def test_a_range_and_each_filter(dsn: str, tmp_path: Path) -> None:
     assert [fault.split(":")[0] for fault in caught.value.faults] == [
         "--tenant", "--greenhouse", "--sensor", "--type",
     ]  # fmt: skip
+
+
+async def test_stopped_it_leaves_no_file(dsn: str, tmp_path: Path) -> None:
+    await fill(dsn, LONG_AGO)
+    stop = asyncio.Event()
+    stop.set()
+    wanted = Wanted(LONG_AGO, datetime.now(UTC))
+    report = await export(settings_for(dsn), wanted, tmp_path / "h.csv", "csv", stop=stop)
+    assert (report.interrupted, names_in(tmp_path)) == (True, [])
 
 
 async def test_legacy_rows_go_out_with_what_is_written_there(dsn: str, tmp_path: Path) -> None:
