@@ -101,6 +101,16 @@ def test_a_summer_day() -> None:
     assert {row[QUANTITIES.index("extractor")] for row in rows} == {0, 1}
 
 
+def test_a_winter_day_is_drier_than_its_night_where_the_sun_warms_it() -> None:
+    drier = 0
+    for seed in range(6):
+        rows = day_of(36.8, "2026-01-01", seed=seed)
+        night = mean(row[HUMIDITY] for row in rows if row[RADIATION] == 0)
+        assert 70 < night < 99
+        drier += mean(row[HUMIDITY] for row in rows if row[RADIATION] > 100) < night
+    assert drier >= 4  # the others have a dull day, and windows that stay shut
+
+
 def test_the_soil_dries_and_is_watered() -> None:
     rows = day_of(36.8, "2026-07-01", days=4)
     soil = [row[SOIL] for row in rows]
