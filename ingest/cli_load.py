@@ -92,7 +92,9 @@ def record(
 
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", metavar="URL", help="Publish there, without a login; else to broker_url."),
+    typer.Option(
+        "--broker", metavar="URL", help="Publish there, with the login of the settings; else to broker_url."
+    ),
 ]
 
 
@@ -143,7 +145,10 @@ def replay(
         float, typer.Option(min=1, max=86_400, help="Seconds without a new row until --verify gives up.")
     ] = 30.0,
     deadline: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
+        float,
+        typer.Option(
+            min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."
+        ),
     ] = 60.0,
     direct: Annotated[
         bool,

@@ -6,7 +6,7 @@
     ├── RecordingError          a recording cannot be written, or is none
     ├── EmbeddedError           an embedded part is missing or would not start
     ├── MigrationError          the schema is not what the files say
-    ├── BrokerAway              no connection to the broker until the deadline
+    ├── BrokerAway              no connection to the broker, or no PUBACK, until the deadline
     ├── BrokerRefused           the broker answered no (credentials, QoS, protocol)
     ├── SessionTakenOver        another process owns this client id: stop, exit 2
     └── DatabaseFault           the database would not take a batch
@@ -56,7 +56,7 @@ class MigrationError(IngestError):
 
 
 class BrokerAway(IngestError):
-    """Whoever publishes had no connection to the broker until the deadline, with retries."""
+    """Whoever publishes had no connection to the broker until the deadline, with retries, or no PUBACK."""
 
 
 class BrokerRefused(IngestError):

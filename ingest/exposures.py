@@ -15,6 +15,7 @@ from ingest.addresses import dsn_hosts, dsn_options, is_loopback
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ingest.addresses import BrokerAddress
     from ingest.settings import Settings
 
 _CURE: Final = "use sslmode=verify-full with sslrootcert=FILE"
@@ -22,15 +23,17 @@ _CURE: Final = "use sslmode=verify-full with sslrootcert=FILE"
 
 def exposures(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Give one line for each connection that is not protected, its option first; none of it is a secret."""
-    return [*_of_broker(settings), *_of_databases(settings, environment)]
+    of_broker = broker_exposure("broker_url", settings.broker_url, settings.broker_address)
+    return [*filter(None, [of_broker]), *_of_databases(settings, environment)]
 
 
-def _of_broker(settings: Settings) -> Iterator[str]:
-    address = settings.broker_address
-    if not address.tls and not _stays_here(address.host):
-        scheme = settings.broker_url.partition(":")[0]
-        secured = "wss" if scheme == "ws" else "mqtts"
-        yield f"broker_url: messages and login go to {address.host} in clear; use {secured}:// for {scheme}://"
+def broker_exposure(option: str, url: str, address: BrokerAddress) -> str | None:
+    """Give a line if the connection to *address* is not protected; *option* is where its *url* was given."""
+    if address.tls or _stays_here(address.host):
+        return None
+    scheme = url.partition(":")[0]
+    secured = "wss" if scheme == "ws" else "mqtts"
+    return f"{option}: messages and login go to {address.host} in clear; use {secured}:// for {scheme}://"
 
 
 def _of_databases(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ingest.load.anonymise import Anonymiser
 from ingest.load.pseudonyms import LEAST_KEY_BYTES
 from ingest.load.record import Recorder
 from ingest.load.rotation import Output
-from ingest.workers.order import is_member
+from ingest.workers.order import is_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,8 +148,7 @@ def _filter_faults(wanted: Sequence[str]) -> list[str]:
 
 
 def _name_faults(client_id: str, settings: Settings) -> list[str]:
-    own = settings.broker.client_id
-    if client_id == own or is_member(client_id, own):
+    if is_worker(client_id, settings.broker.client_id):
         fault = f"--client-id: {client_id!r} is a worker's: the broker would hand its session to the recorder"
         return [fault]
     return []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.commands.account_report import account_json, print_account
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, refuse_workers
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
@@ -80,6 +80,7 @@ class _Outcome:
     failure: str | None = None
     """Why the broker was given up."""
     loop: bool = False
+    verify: bool = False
     account: Account | None = None
     """What is there of it, where that was asked for."""
     stored: StoredRows | None = None
@@ -88,7 +89,9 @@ class _Outcome:
     @property
     def ok(self) -> bool:
         """Whether all of it went well."""
-        return self.whole and (self.account is None or self.account.complete)
+        if self.account is None:
+            return self.whole and not self.verify
+        return self.whole and self.account.complete
 
     @property
     def whole(self) -> bool:
@@ -146,6 +149,9 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
     target = f"{address.host}:{address.port}"
     start = _start(options, files, target)
     outcome = asyncio.run(_replay(settings, options, files, address, start))
+    if outcome is None:
+        remark("stopped while the recordings were read; nothing was published")
+        return EXIT_INTERRUPTED
     if as_json:
         print_json(outcome.as_json())
     else:
@@ -160,8 +166,8 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
 
 async def _replay(
     settings: Settings, options: Options, files: Sequence[Path], address: BrokerAddress, start: ResumePoint
-) -> _Outcome:
-    """Read the files through, publish what is in them, and take account of it."""
+) -> _Outcome | None:
+    """Read the files through, publish what is in them, and take account of it; None: stopped before that."""
     target = f"{address.host}:{address.port}"
     async with contextlib.AsyncExitStack() as around:
         stop = await around.enter_async_context(first_interrupt())
@@ -169,11 +175,20 @@ async def _replay(
         accountant = None
         if options.verify:
             accountant = await around.enter_async_context(Accountant(settings, options.patience_s))
-        outcome = _outcome(
-            settings, options, files, target, start, accountant=accountant, on_progress=on_progress
-        )
+
+        def going_on(messages: int) -> bool:
+            on_progress(Progress("reading", messages, 0))
+            return not stop.is_set()
+
+        # In a thread: a recording can be long, or made to take long, and a signal has to be heard meanwhile.
+        found = await asyncio.to_thread(survey, files, start.position, going_on)
+        if stop.is_set():
+            return None
+        outcome = _outcome(settings, options, files, target, start, found=found, accountant=accountant)
         if start.finished:
-            remark(f"{resume.resume_file(files)} says that all is done; without --resume it begins anew")
+            unverified = ", so there is nothing to verify" if options.verify else ""
+            done = f"{resume.resume_file(files)} says that all is done{unverified}"
+            remark(f"{done}; without --resume it begins anew")
             return outcome
         await _publish(settings, options, address, outcome, stop=stop, on_progress=on_progress)
         if accountant is not None:
@@ -209,6 +224,7 @@ async def _publish(
         on_acknowledged=meter.timing(replay.on_acknowledged),
         on_refused=replay.on_refused,
         on_trouble=_Trouble().tell,
+        stop=stop,
     )
     try:
         async with fleet:
@@ -226,13 +242,18 @@ def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
     path = resume.resume_file(files)
     if not options.resume:
         with contextlib.suppress(RecordingError):
-            if (left := resume.read(path, files, target)) != ResumePoint() and not left.finished:
+            left = resume.read(path, files, target)
+            if (left.underway or left.round > 1) and not left.finished:
                 remark(f"an earlier replay stopped at {left.text(files)}; beginning anew (--resume goes on)")
         return ResumePoint()
     start = resume.read(path, files, target)
     if start.shift_us is not None and not options.shift_time:
         raise ConfigurationError(
             ["--resume: the replay that it goes on with has moved times: add --shift-time"]
+        )
+    if start.shift_us is None and start.underway and not start.finished and options.shift_time:
+        raise ConfigurationError(
+            ["--resume: the replay that it goes on with has moved no times: leave --shift-time out"]
         )
     return start
 
@@ -244,11 +265,17 @@ def _outcome(
     target: str,
     start: ResumePoint,
     *,
+    found: Survey,
     accountant: Accountant | None,
-    on_progress: Callable[[Progress], None],
 ) -> _Outcome:
-    """Read the files through, and prepare."""
-    found = survey(files, start.position, lambda messages: on_progress(Progress("reading", messages, 0)))
+    """Prepare to publish what was *found*, or refuse to."""
+    if options.resume and not start.is_of(found.began_us):
+        raise RecordingError(
+            f"{resume.resume_file(files)} is of other recordings with these names; remove it to begin anew"
+        )
+    refuse_workers(found.client_ids, settings)
+    if options.loop and found.messages == (0 if options.retained else found.retained):
+        raise ConfigurationError(["--loop: there is nothing in the recordings to publish again and again"])
     # Random, so that two replays at a time do not end each other's connections.
     prefix = f"{settings.broker.client_id}-replay-{secrets.token_hex(4)}"
     names = [f"{prefix}-{number}" for number in range(options.gateways if found.nameless else 0)]
@@ -264,7 +291,13 @@ def _outcome(
     )
     gateways = len(names) + len(found.client_ids)
     return _Outcome(
-        files, target, found, Replay(plan, settings, start, accountant), gateways, loop=options.loop
+        files,
+        target,
+        found,
+        Replay(plan, settings, start, accountant),
+        gateways,
+        loop=options.loop,
+        verify=options.verify,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, refuse_workers
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, ReportFile, of_simulation
 from ingest.commands.moments import moment
@@ -91,6 +91,7 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
         settings = invocation.settings()
     if targets.broker is not None and settings is not None:
         broker = (chosen_broker(settings, targets.broker), settings.broker)
+        refuse_workers((client_id(plan.seed, number) for number in range(plan.gateways)), settings)
     elif start is None:
         start = FILE_START.isoformat()
     if start is not None:
@@ -178,6 +179,7 @@ async def _to_broker(
         deadline_s=targets.deadline_s,
         on_acknowledged=outcome.meter.timing(account.on_acknowledged),
         on_refused=account.on_refused,
+        stop=stop,
     )
     try:
         async with fleet:

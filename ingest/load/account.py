@@ -199,10 +199,11 @@ class Accountant:
         while True:
             enough, outcome = await self._progress()
             now_s = time.monotonic()
-            if outcome != done:
+            moved = outcome != done
+            if moved:
                 done, moved_s = outcome, now_s
             on_progress(done, self._expected.readings)
-            if enough or now_s - judged_s >= _JUDGE_EVERY_S or stop.is_set():
+            if (enough and moved) or now_s - judged_s >= _JUDGE_EVERY_S or stop.is_set():
                 judged_s = now_s
                 judgement = await self._judge()
                 if not judgement.missing or now_s - moved_s >= self._patience_s or stop.is_set():

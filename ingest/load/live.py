@@ -75,7 +75,8 @@ async def publish(
             await _within(wait_s, stop)
         if stop.is_set():
             break
-        await fleet.publish(gateway_of(message), message)
+        if not await fleet.publish(gateway_of(message), message):
+            break
         account.messages += 1
         tell(message)
     await fleet.drain()

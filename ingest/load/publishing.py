@@ -47,11 +47,12 @@ class Publishable(Protocol):
 def publish_packet(message: Publishable, packet_id: int, *, mqtt5: bool, dup: bool = False) -> bytes:
     """Build the PUBLISH of *message*; *packet_id* 0 is QoS 0, which has none.
 
-    Raises ValueError where the topic or a property is too long for MQTT, or is none.
+    Raises ValueError where the topic or a property is too long for MQTT, or is none: a recording may say
+    anything of its properties.
     """
-    topic = message.topic.encode()
     first = _PUBLISH | message.retain
     try:
+        topic = message.topic.encode()
         if packet_id:
             first |= 0x02 | (_DUP if dup else 0)
             head = b"%b%b%b" % (_short(len(topic)), topic, _short(packet_id))
@@ -59,7 +60,7 @@ def publish_packet(message: Publishable, packet_id: int, *, mqtt5: bool, dup: bo
             head = _short(len(topic)) + topic
         if mqtt5:
             head += _properties(message.properties) if message.properties else b"\x00"
-    except struct.error as error:
+    except (struct.error, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"does not fit into a PUBLISH: {error}") from error
     return b"%c%b%b%b" % (first, as_length(len(head) + len(message.payload)), head, message.payload)
 

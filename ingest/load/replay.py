@@ -35,6 +35,7 @@ _KEPT_EVERY_S: Final = 1.0
 _TICK_S: Final = 0.25
 _LEAST_WAIT_S: Final = 0.001
 """A shorter wait is none: the event loop's timers are no finer, and the schedule is absolute."""
+_READ_A_TURN: Final = 1_000
 _REFUSED_NAMED: Final = 100
 
 
@@ -126,6 +127,7 @@ class Replay:
         self._plan = plan
         self._observer = observer
         self._scopes = Routes(settings.route, settings.decode.ignore).scopes
+        self._most_payload_bytes = settings.decode.max_payload_bytes
         self._round = start.round
         self._shift_us = start.shift_us
         self._start = start.position
@@ -150,7 +152,9 @@ class Replay:
     def point(self) -> ResumePoint:
         """Where it stands."""
         position = next(iter(self._pending.values()), self._next)
-        return ResumePoint(position, self._round, self._shift_us, self.finished)
+        return ResumePoint(
+            position, self._round, self._shift_us, self.finished, tuple(self._plan.survey.began_us)
+        )
 
     @property
     def finished(self) -> bool:
@@ -235,6 +239,8 @@ class Replay:
             now_s = time.time_ns() // 1_000_000_000
             self._shift_us = (now_s - -(-plan.survey.last_us // 1_000_000)) * 1_000_000
         for position, recorded in messages_from(plan.files, self._start):
+            if position.done % _READ_A_TURN == 0:
+                await asyncio.sleep(0)  # what is left out waits for nothing: signals have to be heard
             await self._wait(recorded.received_us, stop)
             if stop.is_set():
                 return
@@ -259,7 +265,8 @@ class Replay:
         )
         if self._observer is not None:
             await self._observer.before(message)
-        await fleet.publish(self._gateway_of(recorded), message)
+        if not await fleet.publish(self._gateway_of(recorded), message):
+            return  # stopped: it is pending, and the resume point stands at it
         self.tally.published += 1
         if not message.qos and message.number in self._pending:
             self.tally.sent += 1
@@ -271,8 +278,8 @@ class Replay:
         if not self._shift_us:
             return recorded.payload
         scope = self._scopes[recorded.topic]
-        if scope is None or scope is IGNORED:
-            return recorded.payload
+        if scope is None or scope is IGNORED or len(recorded.payload) > self._most_payload_bytes:
+            return recorded.payload  # no worker reads a time in it
         return shifted(recorded.payload, scope.format, self._shift_us)
 
     def _gateway_of(self, recorded: Recorded) -> int:

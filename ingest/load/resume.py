@@ -38,6 +38,19 @@ class ResumePoint(NamedTuple):
     shift_us: int | None = None
     """By how much the times were moved: by as much again, so that a reading published twice is one row."""
     finished: bool = False
+    began_us: tuple[int, ...] = ()
+    """When the first message of each file came, by which another recording of the same name is told."""
+
+    @property
+    def underway(self) -> bool:
+        """Whether anything was published before it in this round."""
+        return self.position != Position()
+
+    def is_of(self, began_us: Sequence[int]) -> bool:
+        """Tell whether files that begin at *began_us* are those of the point, or what they grew to."""
+        return not self.began_us or all(
+            then in (0, now) for then, now in zip(self.began_us, began_us, strict=True)
+        )
 
     def text(self, files: Sequence[Path]) -> str:
         """Say to the operator which message is next."""
@@ -68,6 +81,7 @@ def write(path: Path, point: ResumePoint, files: Sequence[Path], target: str, *,
         "round": point.round,
         "shift_us": point.shift_us,
         "finished": point.finished,
+        "began_us": point.began_us,
     }
     beside = path.with_name(path.name + ".new")
     try:
@@ -103,12 +117,15 @@ def read(path: Path, files: Sequence[Path], target: str) -> ResumePoint:
             int(tree["round"]),
             None if shift_us is None else int(shift_us),
             tree["finished"] is True,
+            tuple(map(int, tree["began_us"])),
         )
         known = (tree["version"], tree["files"], tree["target"])
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{path} is no resume point; remove it to begin anew") from error
-    if known != (_VERSION, [each.name for each in files], target) or not 0 <= point.position.file < len(
-        files
+    if (
+        known != (_VERSION, [each.name for each in files], target)
+        or not 0 <= point.position.file < len(files)
+        or len(point.began_us) != len(files)
     ):
         named = ", ".join(map(str, known[1])) if isinstance(known[1], list) else known[1]
         raise RecordingError(f"{path} is of another replay ({named} to {known[2]}); remove it to begin anew")

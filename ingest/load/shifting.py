@@ -26,11 +26,13 @@ _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
 _UNSET_BEFORE_US: Final = 31_536_000 * _SECOND_US
 _ANY_TIME: Final = (-(2**80), 2**80)
+_DEEPEST: Final = 3
+"""Brackets around a time that is read: `{"readings": [{"timestamp"`."""
 _UNITS: Final = ((Decimal(10**11), _SECOND_US), (Decimal(10**14), 1_000), (Decimal(10**17), 1))
 """Of an epoch number, by its magnitude (see decode/values): below this, so many µs."""
 
-_STRING: Final = r'"(?:[^"\\]|\\.)*"'
-_TOKEN = re.compile(rf'{_STRING}|[{{}}\[\],:]|[^\s{{}}\[\],:"]+', re.DOTALL)
+_STRING: Final = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TOKEN = re.compile(rf'{_STRING}|[{{}}\[\],:"]|[^\s{{}}\[\],:"]+', re.DOTALL)
 _ONLY = re.compile(rf'"{_KEY}"\s*:\s*({_STRING}|[^\s{{}}\[\],:"]+)')
 _PLAIN_INTEGER = re.compile(r"-?[0-9]+")
 _EXTENDED = re.compile(
@@ -82,6 +84,8 @@ def _walked(text: str, payload_format: PayloadFormat) -> Iterator[tuple[int, int
     key = last = ""
     for match in _TOKEN.finditer(text):
         piece = match.group()
+        if piece == '"':  # a string without an end: to look behind each of its quotes would be quadratic
+            return
         if piece in "{[":
             path.append(key)
             brackets.append(piece)
@@ -102,6 +106,8 @@ def _walked(text: str, payload_format: PayloadFormat) -> Iterator[tuple[int, int
 
 def _is_read(brackets: list[str], path: list[str], payload_format: PayloadFormat) -> bool:
     """Whether the decoder looks for a time in the object that stands here."""
+    if len(brackets) > _DEEPEST:
+        return False
     shape = "".join(brackets)
     if payload_format == "labels":
         return shape == "{"
@@ -115,7 +121,7 @@ def _unescaped(token: str) -> str:
         return token.strip('"')
     try:
         return str(json.loads(token))
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number longer than int() takes
         return token
 
 
@@ -128,7 +134,7 @@ def _moved_number(token: str, by_us: int) -> str | None:
     """Move an epoch number; None for what is none (null, true, a number beyond all units)."""
     try:
         number = json.loads(token)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, or a number longer than int() takes
         return None
     if type(number) not in (int, float) or not _moves(number):
         return None
@@ -141,7 +147,7 @@ def _moved_epoch(digits: str, by_us: int) -> str | None:
     if unit_us is None:
         return None
     if _PLAIN_INTEGER.fullmatch(digits):
-        return str(int(digits) + by_us // unit_us)
+        return str(int(exact) + by_us // unit_us)  # digits may be too many for int(): zeros before a time
     return format(exact + by_us // unit_us, "f")
 
 

@@ -7,8 +7,9 @@ its end and its damage before it begins. Files only; no broker.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ingest.errors import RecordingError
 from ingest.load.recording import Damage, read
 from ingest.load.resume import Position
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.load.recording import Recorded
+
+_MOST_CLIENT_IDS: Final = 10_000
+"""As many connections a replay makes at most; a hostile recording could name one in each line."""
 
 
 @dataclass(slots=True)
@@ -35,18 +39,25 @@ class Survey:
     """Who published, as far as the recording knows, each once, in the order of appearance."""
     nameless: int = 0
     """Messages of which it does not know."""
+    began_us: list[int] = field(default_factory=list)
+    """When the first message of each file came; 0 where there is none."""
     damages: list[Damage] = field(default_factory=list)
 
 
-def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None) -> Survey:
-    """Read *files* through, of which those before *start* are done; raises RecordingError.
+def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], bool] | None = None) -> Survey:
+    """Read *files* through, of which those before *start* are done.
 
-    *on_block* hears how many messages there are so far.
+    *on_block* hears how many messages there are so far, and says whether to go on; what is given is not all
+    of it otherwise. May block for as long as the files take to be read. Raises RecordingError: one cannot be
+    read, or they name too many clients.
     """
     found = Survey()
-    client_ids: dict[str, None] = {}
+    client_ids: dict[str, None] = {}  # in the order of appearance
     for number, path in enumerate(files):
+        found.began_us.append(0)
         for block in read(path):
+            if on_block is not None and not on_block(found.messages):
+                return found
             if isinstance(block, Damage):
                 found.damages.append(block)
                 continue
@@ -54,20 +65,25 @@ def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], Non
                 found.before += len(block.messages)
             elif (number, block.offset) == (start.file, start.offset):
                 found.before += start.done
-            for message in block.messages:
-                found.retained += message.retain
-                if message.client_id is None:
-                    found.nameless += 1
-                else:
-                    client_ids[message.client_id] = None
-            if times_us := [message.received_us for message in block.messages]:
-                found.first_us = min([*times_us, found.first_us] if found.messages else times_us)
-                found.last_us = max(*times_us, found.last_us)
-                found.messages += len(times_us)
-            if on_block is not None:
-                on_block(found.messages)
+            _add(found, client_ids, block.messages)
+            if len(client_ids) > _MOST_CLIENT_IDS:
+                raise RecordingError(f"{path} names more than {_MOST_CLIENT_IDS} clients that publish")
     found.client_ids = list(client_ids)
     return found
+
+
+def _add(found: Survey, client_ids: dict[str, None], messages: Sequence[Recorded]) -> None:
+    for message in messages:
+        found.retained += message.retain
+        if message.client_id is None:
+            found.nameless += 1
+        else:
+            client_ids[message.client_id] = None
+    if times_us := [message.received_us for message in messages]:
+        found.first_us = min([*times_us, found.first_us] if found.messages else times_us)
+        found.last_us = max(*times_us, found.last_us)
+        found.messages += len(times_us)
+        found.began_us[-1] = found.began_us[-1] or times_us[0]
 
 
 def messages_from(files: Sequence[Path], start: Position) -> Iterator[tuple[Position, Recorded]]:

@@ -65,6 +65,11 @@ def member(client_id: str, number: int) -> str:
     return f"{client_id}-{number}"
 
 
+def is_worker(client_id: str, of: str) -> bool:
+    """Tell whether *client_id* is one of workers configured as *of*; whoever else takes it, ends them."""
+    return client_id == of or is_member(client_id, of)
+
+
 def is_member(client_id: str, of: str) -> bool:
     """Tell whether *client_id* is one that `member` gives for *of*, whatever its number."""
     return re.fullmatch(rf"{re.escape(of)}-\d+", client_id, re.ASCII) is not None
