@@ -74,7 +74,10 @@ def simulate(
         float, typer.Option(min=0.01, max=10_000, help="With --broker: faster than time.")
     ] = 1.0,
     deadline: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away.")
+        float,
+        typer.Option(
+            min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."
+        ),
     ] = 60.0,
     report: Report = None,
     as_json: Json = False,

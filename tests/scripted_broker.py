@@ -103,6 +103,8 @@ class ScriptedBroker:
                     if self._hang_up:
                         return
                     self._write(writer, self._connack or b"")
+                case 3:
+                    pass  # it never acknowledges
                 case 4:
                     self.pubacks.append(struct.unpack(">H", body)[0])
                 case 8:

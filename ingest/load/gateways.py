@@ -167,7 +167,7 @@ class Fleet(Generic[M]):
         return True
 
     async def drain(self) -> None:
-        """Wait until nothing is in flight and all is written, after a stop not for long; raises BrokerAway."""
+        """Wait until nothing is in flight and all is written; after a stop, not long. Raises BrokerAway."""
         until_s = asyncio.get_running_loop().time() + _AFTER_STOP_S if self._stopped else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until_s) as self._patience:

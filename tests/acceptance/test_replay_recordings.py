@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ingest.load.account import Accountant
 from ingest.load.recording import Recorded, Recording
+from ingest.load.replay import Outgoing
+from ingest.load.resume import Position
+from ingest.settings import Settings
 from tests.acceptance.command_line import CommandLine, report
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ingest.load.expected import Judgement
     from tests.acceptance.conftest import Greenhouse, WorkerMaker
     from tests.servers import Mosquitto
 
@@ -195,7 +200,35 @@ async def test_killed_halfway_and_resumed_nothing_with_a_time_is_doubled(
     assert said["published"] == count - said["done_before"]
     assert (said["verify"]["landed_once"], said["verify"]["missing"]) == (said["published"], 0)
     await greenhouse.holds_each_once(count)
+    done = await ended(ingest, "replay", str(path), *options)
+    assert (done.returncode, report(done)["verify"]) == (1, None)
+    assert "says that all is done, so there is nothing to verify" in done.stderr
     # What the killed run had published since it last noted how far it was came again, and was recognised.
     counters = await greenhouse.counters(worker.client_id)
     assert counters["written"] == count
     assert counters["duplicate"] < said["published"]
+
+
+class Judging(Accountant):
+    """An Accountant that counts how often it looks for everything."""
+
+    judged = 0
+
+    async def _judge(self) -> Judgement:
+        self.judged += 1
+        return await super()._judge()
+
+
+async def test_a_missing_dead_letter_is_not_looked_for_all_the_time(
+    greenhouse: Greenhouse, database: str
+) -> None:
+    settings = Settings.model_validate({"metadata_dsn": database, "timeseries_dsn": database})
+    async with Judging(settings, patience_s=1.5) as accountant:
+        nobody = f"greenhouse/{greenhouse.greenhouse_id}/sensors/nonsense"  # a dead letter, and no row
+        message = Outgoing(
+            1, Position(), RECORDED_S * 1_000_000, nobody, b'{"value": 1}', 1, retain=False, properties=None
+        )
+        accountant.delivered(message, RECORDED_S * 1_000_000)
+        account = await accountant.settle(asyncio.Event(), lambda *_: None)
+    assert len(account.judgement.missing) == 1
+    assert 2 <= accountant.judged <= 4  # it looked some thirty times for what may have come

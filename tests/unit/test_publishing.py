@@ -74,6 +74,21 @@ def test_properties_are_what_paho_reads() -> None:
         Published("t" * 65_536, b""),
         Published("t", b"", properties={"content_type": "c" * 65_536}),
         Published("t", b"", properties={"message_expiry_interval": -1}),
+        *(
+            Published("t", b"", properties={name: value})
+            for name, value in [
+                ("payload_format_indicator", "1"),
+                ("payload_format_indicator", 256),
+                ("message_expiry_interval", 1.5),
+                ("content_type", 5),
+                ("response_topic", ["t"]),
+                ("correlation_data_base64", 5),
+                ("correlation_data_base64", "é"),
+                ("user_properties", 5),
+                ("user_properties", [["site"]]),
+                ("user_properties", [["site", 1]]),
+            ]
+        ),
     ],
 )
 def test_what_fits_into_no_publish_is_refused(message: Published) -> None:

@@ -47,9 +47,10 @@ def test_a_resume_point_is_of_its_files_and_its_broker(tmp_path: Path) -> None:
     path = resume.resume_file(files)
     assert path == tmp_path / "a.jsonl.gz.resume"
     assert resume.read(path, files, "broker:1883") == ResumePoint()
-    point = ResumePoint(Position(1, 4_711, 12), round=3, shift_us=-5 * SECOND_US)
+    point = ResumePoint(Position(1, 4_711, 12), round=3, shift_us=-5 * SECOND_US, began_us=(5, 0))
     resume.write(path, point, files, "broker:1883", to_disk=True)
     assert resume.read(path, files, "broker:1883") == point
+    assert [point.is_of(each) for each in ([5, 0], [5, 9], [6, 0], [0, 0])] == [True, True, False, False]
     assert sorted(tmp_path.iterdir()) == [path]
     for others, target in ((files[:1], "broker:1883"), (files, "other:1883")):
         with pytest.raises(RecordingError, match="is of another replay"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,9 @@ def decoded(topic: str, payload: bytes) -> Decoded:
         ('"2025-12-31T23:30"', '"2026-01-01T00:30"'),
         ('"20251117T101500Z"', '"2025-11-17T11:15:00+00:00"'),
         ('"2025-11-17T10:15:00\\u005a"', '"2025-11-17T11:15:00Z"'),
+        (f'"{"0" * 5_000}1764147600"', '"1764151200"'),
+        ("1" * 4_301, "1" * 4_301),
+        (f"{'1' * 4_301}\\", f"{'1' * 4_301}\\"),
         ("null", "null"),
         ("true", "true"),
         ('"yesterday"', '"yesterday"'),
@@ -84,6 +88,21 @@ def test_only_what_the_decoder_takes_for_a_time_is_moved() -> None:
 )
 def test_what_is_no_json_stays_or_is_at_least_survived(payload: bytes) -> None:
     assert shifted(payload, "reading", HOUR_US) == payload
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"timestamp": "' + '\\"' * 130_000,
+        '{"timestamp": "' + "\\" * 260_001,
+        '{"timestamp":' + "[{" * 60_000 + '"timestamp":1764147600,' * 6_000,
+        '{"timestamp":"' * 18_000,
+    ],
+)
+def test_what_is_made_to_take_long_takes_no_longer(payload: str) -> None:
+    began_s = time.process_time()
+    assert shifted(payload.encode(), "reading", HOUR_US) == payload.encode()
+    assert time.process_time() - began_s < 2  # 0.1 s; quadratic, it is minutes
 
 
 TIMES: st.SearchStrategy[object] = st.one_of(
