@@ -84,8 +84,16 @@ def test_only_what_the_decoder_takes_for_a_time_is_moved() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"24.5", b'\xff"timestamp": 1764147600', b'"timestamp"', b'{"timestamp"', b"}{", b"[" * 9]
-    + [b"{%b\\:1}" % (b"1" * 4_301)],
+    [
+        b"",
+        b"24.5",
+        b'\xff"timestamp": 1764147600',
+        b'"timestamp"',
+        b'{"timestamp"',
+        b"}{",
+        b"[" * 9,
+        b"{%b\\:1}" % (b"1" * 4_301),
+    ],
 )
 def test_what_is_no_json_stays_or_is_at_least_survived(payload: bytes) -> None:
     assert shifted(payload, "reading", HOUR_US) == payload
