@@ -46,7 +46,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_9999_US: Final = 253_370_764_800_000_000
 _LOOK_UP_EVERY: Final = 1_000
-"""Messages between two looks at signals and the progress bar."""
+"""Messages between two looks at signals while a file is written."""
+_SHOWN_EVERY_S: Final = 0.1
+_STOPPING: Final = "stopping; what is on its way is waited for, once more ends it at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ async def _simulate(
     With *decoding* the messages are read too, for the page.
     """
     began_s = time.monotonic()
-    async with first_interrupt() as stop:
+    async with first_interrupt(_STOPPING) as stop:
         with progress_bar() as show:
             recording = None if targets.output is None else Recording(targets.output)
             try:
@@ -202,18 +204,22 @@ def _teller(
 ) -> Callable[[Recorded], None]:
     """Give what counts each message, writes it down, and moves the bar."""
     total_s = outcome.plan.duration_us // 1_000_000
+    shown_s = float("-inf")
 
     def tell(message: Recorded) -> None:
+        nonlocal shown_s
+        now_s = time.monotonic()
         outcome.messages += 1
         if decoding is not None:
             if outcome.readings is None:  # by now it is known when it began
                 outcome.readings = SimulatedReadings(outcome.plan, decoding)
             outcome.readings.add(message)
         if outcome.published is not None:
-            outcome.meter.total(time.monotonic(), outcome.messages, outcome.published.acknowledged)
+            outcome.meter.total(now_s, outcome.messages, outcome.published.acknowledged)
         if recording is not None:
             recording.write(message)
-        if outcome.messages % _LOOK_UP_EVERY == 0:
+        if now_s - shown_s >= _SHOWN_EVERY_S:
+            shown_s = now_s
             done_s = (message.received_us - outcome.plan.start_us) // 1_000_000
             show(Progress(f"{outcome.messages:,} messages, seconds simulated", done_s, total_s))
 
