@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.commands.account_report import account_json, print_account
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, remark_rivals
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
@@ -370,6 +370,7 @@ def _ended(outcome: _Outcome) -> int:
     replay = outcome.replay
     for damage in outcome.survey.damages:
         remark(str(damage))
+    remark_rivals(outcome.reconnects, outcome.gateways)
     if replay.unkept is not None:
         remark(replay.unkept)
     if outcome.failure is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, remark_rivals
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, ReportFile, of_simulation
 from ingest.commands.moments import moment
@@ -112,6 +112,7 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
 
 def _ended(outcome: _Outcome) -> int:
     """Say what went wrong, and give the exit code."""
+    remark_rivals(outcome.reconnects, outcome.plan.gateways)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     published = outcome.published
@@ -272,5 +273,8 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> dict[str, 
     if as_json:
         print_json(report)
     else:
-        print_table(("", ""), list(report.items()), empty="nothing was simulated")
+        catalog_alone = outcome.file_bytes is None and published is None
+        silent = {"messages", "interrupted", "seconds"} if catalog_alone else set()
+        shown = [(name, text) for name, text in report.items() if text is not None and name not in silent]
+        print_table(("simulated", ""), shown, empty="")
     return report

@@ -386,7 +386,7 @@ def _check_header(path: Path, first: Piece, *, strictly: bool) -> None:
     """Refuse what is no recording by its *first* piece; unless *strictly*, a header may be damaged."""
     if isinstance(first, Gap):
         if strictly or first.last:
-            raise RecordingError(f"{path} is no recording: it begins with {first.reason}")
+            raise RecordingError(f"{path} is no recording (gzip'd JSON lines): it begins with {first.reason}")
         return
     try:
         header = orjson.loads(first.lines.partition(b"\n")[0])

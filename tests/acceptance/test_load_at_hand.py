@@ -1,4 +1,4 @@
-"""`ingest record`, `replay` and `simulate` in somebody's hands: moving bars, Ctrl-C, files that are others."""
+"""`ingest record`, `replay` and `simulate` in somebody's hands: moving bars, Ctrl-C, other files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 RECORDED_US = 1_764_147_600_000_000
 
 
-def recorded(path: Path, count: int) -> Path:
+def recorded(path: Path, count: int, client_id: str | None = None) -> Path:
     with Recording(path) as recording:
         for number in range(count):
             payload = json.dumps({"SENSOR_01": number}).encode()
-            recording.write(Recorded(RECORDED_US + number * 1_000, "GREENHOUSE", payload))
+            recording.write(
+                Recorded(RECORDED_US + number * 1_000, "GREENHOUSE", payload, client_id=client_id)
+            )
     return path
 
 
@@ -86,6 +88,18 @@ def test_what_cannot_be_gone_on_with_is_said(connected: CommandLine, tmp_path: P
         assert "that is not there: the file is another, or was changed" in done.stderr
     done = connected("replay", "/dev/zero", "--fast")
     assert (done.returncode, "/dev/zero is no file: a recording is read twice" in done.stderr) == (1, True)
+
+
+async def test_two_replays_that_take_each_others_place_are_told(
+    connected: CommandLine, tmp_path: Path
+) -> None:
+    connected.environment |= {"INGEST_BROKER__RECONNECT_MIN_S": "0.05"}
+    paths = [recorded(tmp_path / name, 75, "gateway-1") for name in ("a.jsonl.gz", "b.jsonl.gz")]
+    both = [connected.start("replay", str(path), "--rate", "25") for path in paths]
+    for each in both:
+        _, err = await asyncio.to_thread(each.communicate)
+        assert each.returncode == 0, err
+        assert b"is somebody else connected under the same client ids" in err
 
 
 async def test_ctrl_c_ends_the_wait_for_rows_with_the_account(
