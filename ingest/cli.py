@@ -30,10 +30,10 @@ app = typer.Typer(
 schema_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog", help="Tenants, greenhouses, sensors, types, units and aliases.")
 app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fields, and why.")
-app.add_typer(history_app)
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
 app.add_typer(load_app)
 load_app.command()(simulate)
+app.add_typer(history_app)
 
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[

@@ -321,20 +321,15 @@ def _opened(path: Path, *, append: bool) -> io.FileIO:
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """Give *paths* with each folder replaced by its recordings, oldest first.
-
-    Raises RecordingError: a folder without any, or what can be read but once, as a pipe.
-    """
+    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: none."""
     found: list[Path] = []
     for path in paths:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise RecordingError(f"{path} is no file: a recording is read twice, so give its file")
-        if not path.is_dir():
+        if path.is_file() or not path.exists():
             found.append(path)
         elif inside := sorted(path.glob(f"*{SUFFIX}")):
             found += inside
         else:
-            raise RecordingError(f"{path} holds no recording (*{SUFFIX})")
+            raise RecordingError(f"{path} is neither a file nor a folder of recordings (*{SUFFIX})")
     return found
 
 

@@ -87,7 +87,10 @@ def test_what_cannot_be_gone_on_with_is_said(connected: CommandLine, tmp_path: P
         assert (done.returncode, done.stdout) == (1, ""), place
         assert "that is not there: the file is another, or was changed" in done.stderr
     done = connected("replay", "/dev/zero", "--fast")
-    assert (done.returncode, "/dev/zero is no file: a recording is read twice" in done.stderr) == (1, True)
+    assert (done.returncode, "/dev/zero is neither a file nor a folder of recordings" in done.stderr) == (
+        1,
+        True,
+    )
 
 
 async def test_two_replays_that_take_each_others_place_are_told(
