@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.commands.account_report import account_json, print_account
-from ingest.commands.broker_option import chosen_broker, refuse_workers
+from ingest.commands.broker_option import chosen_broker, refuse_workers, remark_rivals
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
-from ingest.errors import BrokerAway, ConfigurationError, IngestError, RecordingError
+from ingest.errors import BrokerAway, CheckFailed, ConfigurationError, IngestError, RecordingError
 from ingest.load import resume
 from ingest.load.account import Accountant
 from ingest.load.gateways import Fleet
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 _TROUBLE_TOLD_EVERY_S: Final = 5.0
+_STOPPING: Final = "stopping; what is on its way is waited for, once more ends it at once"
+
+
+class _StoppedEarlyError(Exception):
+    """Ctrl-C, before anything was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,6 @@ class _Outcome:
     failure: str | None = None
     """Why the broker was given up."""
     loop: bool = False
-    verify: bool = False
     account: Account | None = None
     """What is there of it, where that was asked for."""
     stored: StoredRows | None = None
@@ -89,9 +93,7 @@ class _Outcome:
     @property
     def ok(self) -> bool:
         """Whether all of it went well."""
-        if self.account is None:
-            return self.whole and not self.verify
-        return self.whole and self.account.complete
+        return self.whole and (self.account is None or self.account.complete)
 
     @property
     def whole(self) -> bool:
@@ -148,9 +150,10 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
     address = chosen_broker(settings, options.broker)
     target = f"{address.host}:{address.port}"
     start = _start(options, files, target)
-    outcome = asyncio.run(_replay(settings, options, files, address, start))
-    if outcome is None:
-        remark("stopped while the recordings were read; nothing was published")
+    try:
+        outcome = asyncio.run(_replay(settings, options, files, address, start))
+    except _StoppedEarlyError:
+        remark("stopped while it read the recordings: nothing was published")
         return EXIT_INTERRUPTED
     if as_json:
         print_json(outcome.as_json())
@@ -166,36 +169,27 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
 
 async def _replay(
     settings: Settings, options: Options, files: Sequence[Path], address: BrokerAddress, start: ResumePoint
-) -> _Outcome | None:
-    """Read the files through, publish what is in them, and take account of it; None: stopped before that."""
+) -> _Outcome:
+    """Read the files through, publish what is in them, and take account of it."""
     target = f"{address.host}:{address.port}"
     async with contextlib.AsyncExitStack() as around:
-        stop = await around.enter_async_context(first_interrupt())
+        stop = await around.enter_async_context(first_interrupt(_STOPPING))
         on_progress = around.enter_context(progress_bar())
         accountant = None
         if options.verify:
             accountant = await around.enter_async_context(Accountant(settings, options.patience_s))
-
-        def going_on(messages: int) -> bool:
-            on_progress(Progress("reading", messages, 0))
-            return not stop.is_set()
-
-        # In a thread: a recording can be long, or made to take long, and a signal has to be heard meanwhile.
-        found = await asyncio.to_thread(survey, files, start.position, going_on)
-        if stop.is_set():
-            return None
+        found = await _surveyed(files, start, stop, on_progress)
         outcome = _outcome(settings, options, files, target, start, found=found, accountant=accountant)
         if start.finished:
-            unverified = ", so there is nothing to verify" if options.verify else ""
-            done = f"{resume.resume_file(files)} says that all is done{unverified}"
-            remark(f"{done}; without --resume it begins anew")
+            remark(f"{resume.resume_file(files)} says that all is done; without --resume it begins anew")
             return outcome
         await _publish(settings, options, address, outcome, stop=stop, on_progress=on_progress)
         if accountant is not None:
             outcome.account = await accountant.settle(
-                stop if outcome.interrupted and not options.loop else asyncio.Event(),
+                asyncio.Event() if outcome.interrupted and options.loop else stop,
                 lambda done, readings: on_progress(Progress("in the tables", done, readings)),
             )
+            outcome.interrupted = stop.is_set()
             if options.report is not None:
                 try:
                     outcome.stored = await accountant.stored()
@@ -247,7 +241,12 @@ def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
                 remark(f"an earlier replay stopped at {left.text(files)}; beginning anew (--resume goes on)")
         return ResumePoint()
     start = resume.read(path, files, target)
-    if start.shift_us is not None and not options.shift_time:
+    if start.finished and options.verify:
+        raise CheckFailed(
+            f"{path} says that all is published, and --verify accounts for what it publishes itself: "
+            "give it without --resume (readings with a time are stored once all the same)"
+        )
+    if not start.finished and start.shift_us is not None and not options.shift_time:
         raise ConfigurationError(
             ["--resume: the replay that it goes on with has moved times: add --shift-time"]
         )
@@ -256,6 +255,25 @@ def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
             ["--resume: the replay that it goes on with has moved no times: leave --shift-time out"]
         )
     return start
+
+
+async def _surveyed(
+    files: Sequence[Path], start: ResumePoint, stop: asyncio.Event, on_progress: Callable[[Progress], None]
+) -> Survey:
+    """Read the files through, beside the event loop, which hears of signals; raises _StoppedEarlyError."""
+
+    def on_block(messages: int) -> None:
+        if stop.is_set():
+            raise _StoppedEarlyError
+        on_progress(Progress("reading", messages, 0))
+
+    found = await asyncio.to_thread(survey, files, start.position, on_block)
+    if not (found.begun or start.finished) or not start.is_of(found.began_us):
+        raise RecordingError(
+            f"{resume.resume_file(files)} says: {start.text(files)}; that is not there: the file is another, "
+            "or was changed; without --resume it is replayed from the beginning"
+        )
+    return found
 
 
 def _outcome(
@@ -269,10 +287,6 @@ def _outcome(
     accountant: Accountant | None,
 ) -> _Outcome:
     """Prepare to publish what was *found*, or refuse to."""
-    if options.resume and not start.is_of(found.began_us):
-        raise RecordingError(
-            f"{resume.resume_file(files)} is of other recordings with these names; remove it to begin anew"
-        )
     refuse_workers(found.client_ids, settings)
     if options.loop and found.messages == (0 if options.retained else found.retained):
         raise ConfigurationError(["--loop: there is nothing in the recordings to publish again and again"])
@@ -291,13 +305,7 @@ def _outcome(
     )
     gateways = len(names) + len(found.client_ids)
     return _Outcome(
-        files,
-        target,
-        found,
-        Replay(plan, settings, start, accountant),
-        gateways,
-        loop=options.loop,
-        verify=options.verify,
+        files, target, found, Replay(plan, settings, start, accountant), gateways, loop=options.loop
     )
 
 
@@ -334,9 +342,12 @@ class _Trouble:
 def _print(outcome: _Outcome) -> None:
     tally, replay = outcome.replay.tally, outcome.replay
     per_s = f", {tally.settled / tally.seconds:,.0f}/s" if tally.seconds else ""
+    of = f" of {outcome.survey.messages - tally.skipped}" if replay.round == 1 else ""
+    rounds = "" if replay.round == 1 else f", {replay.round} rounds"
+    gateways = "1 gateway" if outcome.gateways == 1 else f"{outcome.gateways} gateways"
     print_line(
-        f"{tally.settled} of {outcome.survey.messages - tally.skipped} messages replayed to {outcome.target} "
-        f"by {outcome.gateways} gateways, {tally.seconds:.1f} s{per_s}"
+        f"{tally.settled}{of} messages replayed to {outcome.target} "
+        f"by {gateways}{rounds}, {tally.seconds:.1f} s{per_s}"
     )
     lines = (
         (tally.skipped, "messages were done by an earlier run"),
@@ -369,6 +380,7 @@ def _ended(outcome: _Outcome) -> int:
     replay = outcome.replay
     for damage in outcome.survey.damages:
         remark(str(damage))
+    remark_rivals(outcome.reconnects, outcome.gateways)
     if replay.unkept is not None:
         remark(replay.unkept)
     if outcome.failure is not None:

@@ -321,15 +321,15 @@ def _opened(path: Path, *, append: bool) -> io.FileIO:
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: it has none."""
+    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: none."""
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
+        if path.is_file() or not path.exists():
             found.append(path)
         elif inside := sorted(path.glob(f"*{SUFFIX}")):
             found += inside
         else:
-            raise RecordingError(f"{path} holds no recording (*{SUFFIX})")
+            raise RecordingError(f"{path} is neither a file nor a folder of recordings (*{SUFFIX})")
     return found
 
 
@@ -381,7 +381,7 @@ def _check_header(path: Path, first: Piece, *, strictly: bool) -> None:
     """Refuse what is no recording by its *first* piece; unless *strictly*, a header may be damaged."""
     if isinstance(first, Gap):
         if strictly or first.last:
-            raise RecordingError(f"{path} is no recording: it begins with {first.reason}")
+            raise RecordingError(f"{path} is no recording (gzip'd JSON lines): it begins with {first.reason}")
         return
     try:
         header = orjson.loads(first.lines.partition(b"\n")[0])

@@ -27,6 +27,8 @@ _MOST_CLIENT_IDS: Final = 10_000
 class Survey:
     """What the files hold."""
 
+    begun: bool
+    """Whether there is the message at which a replay goes on: if not, the file is another by now."""
     messages: int = 0
     before: int = 0
     """Those of them before the place where a replay goes on."""
@@ -44,20 +46,19 @@ class Survey:
     damages: list[Damage] = field(default_factory=list)
 
 
-def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], bool] | None = None) -> Survey:
+def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None) -> Survey:
     """Read *files* through, of which those before *start* are done.
 
-    *on_block* hears how many messages there are so far, and says whether to go on; what is given is not all
-    of it otherwise. May block for as long as the files take to be read. Raises RecordingError: one cannot be
-    read, or they name too many clients.
+    *on_block* hears how many messages there are so far; what it raises ends this. May block for as long as
+    the files take to be read. Raises RecordingError: one cannot be read, or they name too many clients.
     """
-    found = Survey()
-    client_ids: dict[str, None] = {}  # in the order of appearance
+    found = Survey(begun=start == Position())
+    client_ids: dict[str, None] = {}
     for number, path in enumerate(files):
         found.began_us.append(0)
         for block in read(path):
-            if on_block is not None and not on_block(found.messages):
-                return found
+            if on_block is not None:
+                on_block(found.messages)
             if isinstance(block, Damage):
                 found.damages.append(block)
                 continue
@@ -65,6 +66,7 @@ def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], boo
                 found.before += len(block.messages)
             elif (number, block.offset) == (start.file, start.offset):
                 found.before += start.done
+                found.begun = start.done <= len(block.messages)
             _add(found, client_ids, block.messages)
             if len(client_ids) > _MOST_CLIENT_IDS:
                 raise RecordingError(f"{path} names more than {_MOST_CLIENT_IDS} clients that publish")

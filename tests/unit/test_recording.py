@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import RecordingError
+from ingest.load.members import compressed
 from ingest.load.recording import (
     SUFFIX,
     Block,
@@ -177,11 +178,14 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"time,value\n1,2\n", "is no recording: it begins with bytes that are no block"),
-        (gzip.compress(b"time,value\n1,2\n"), "is no recording: its first line is no header of one"),
-        (gzip.compress(line_of(messages(1)[0])), "is no recording: its first line is no header of one"),
         (
-            gzip.compress(orjson.dumps({"recording": "greenhouse-ingest", "version": 2})),
+            b"time,value\n1,2\n",
+            r"is no recording \(gzip'd JSON lines\): it begins with bytes that are no block",
+        ),
+        (compressed(b"time,value\n1,2\n"), "is no recording: its first line is no header of one"),
+        (compressed(line_of(messages(1)[0])), "is no recording: its first line is no header of one"),
+        (
+            compressed(orjson.dumps({"recording": "greenhouse-ingest", "version": 2})),
             "is a recording of version 2; this release reads version 1",
         ),
     ],
@@ -216,7 +220,7 @@ def test_folders_stand_for_their_recordings(tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert files([other, tmp_path]) == [other, tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"]
     other.mkdir()
-    with pytest.raises(RecordingError, match="holds no recording"):
+    with pytest.raises(RecordingError, match="neither a file nor a folder of recordings"):
         files([other])
 
 

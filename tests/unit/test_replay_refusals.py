@@ -93,7 +93,7 @@ def test_another_recording_of_the_same_name_is_not_gone_on_with(tmp_path: Path) 
     path.unlink()
     recorded(path, one(BEGAN_US + 1), one())
     exit_code, said = called("replay", str(path), *options)
-    assert (exit_code, "is of other recordings with these names" in said) == (1, True)
+    assert (exit_code, "that is not there: the file is another, or was changed" in said) == (1, True)
     assert resume.read(resume.resume_file([path]), [path], TARGET) == point
 
 

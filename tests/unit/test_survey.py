@@ -37,12 +37,14 @@ def test_it_notes_when_each_file_began_and_stops_when_told(tmp_path: Path) -> No
     ]
     heard: list[int] = []
 
-    def going_on(messages: int) -> bool:
+    def on_block(messages: int) -> None:
         heard.append(messages)
-        return messages < 300
+        if messages == 300:
+            raise InterruptedError
 
     assert survey(files, Position()).began_us == [1_000, 0, 1_000]
-    assert survey(files, Position(), going_on).messages == 300
+    with pytest.raises(InterruptedError):
+        survey(files, Position(), on_block)
     assert heard == [0, 0, 100, 200, 300]
 
 
