@@ -32,10 +32,11 @@ class ConfigurationError(IngestError):
 
     exit_code = 2
 
-    def __init__(self, faults: list[str]) -> None:
-        """Keep all *faults*; the text joins them, one a line."""
-        super().__init__("\n".join(faults))
+    def __init__(self, faults: list[str], advice: str = "") -> None:
+        """Keep all *faults*; the text joins them, one a line, and *advice* on all of them."""
+        super().__init__("\n".join([*faults, advice] if advice else faults))
         self.faults = faults
+        self.advice = advice
 
 
 class CheckFailed(IngestError):

@@ -230,8 +230,9 @@ class Series:
     """The metadata of its last row, and"""
     packed_end: bytes = b""
     """its ids with that metadata: the next row most often has the same."""
+    doubted_in: int = 0
     newest_us: int = 0
-    """The newest time met while write doubts that rows are new (`write.doubts`)."""
+    """The newest time met since write doubts that rows are new, and in which such period (`write.doubts`)."""
 
 
 class Row(NamedTuple):

@@ -84,6 +84,7 @@ def _explained(error: IngestError) -> str:
     if isinstance(error, ConfigurationError) and len(error.faults) > 1:
         lines = [f"ingest: {len(error.faults)} faults:"]
         lines += [f"  {fault}" for fault in error.faults]
+        lines += [f"ingest: {error.advice}"] if error.advice else []
     else:
         lines = [f"ingest: {error}"]
     return "".join(f"{printable_lines(without_passwords(line))}\n" for line in lines)

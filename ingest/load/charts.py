@@ -49,6 +49,7 @@ _LETTER: Final = 6.6
 """Width of a letter of 12 pixels, on average."""
 _BAR, _GAP = 13, 16
 _MOST_TICKS: Final = 6
+_LEAST: Final = 1e-12
 _STEPS: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -127,7 +128,8 @@ def text(value: object) -> str:
 
 def linear(values: Iterable[float], label: str, *, from_zero: bool = True, tight: bool = False) -> Axis:
     """Make an axis that holds *values*; its ends are ticks, or with *tight* the outermost values."""
-    held = [value for value in values if math.isfinite(value)] or [0.0]
+    # What is as good as 0 is 0: an axis of 5e-324 has no ticks that a float can hold.
+    held = [value if abs(value) > _LEAST else 0.0 for value in values if math.isfinite(value)] or [0.0]
     low, high = min(held), max(held)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)

@@ -108,7 +108,7 @@ class Survey:
         faults += [f"{at}: {detail} ({count} records)" for detail, (at, count) in self.wrong_names.items()]
         if self.unlisted:
             faults.append(f"and {self.unlisted} records more")
-        return [*faults, "--reject-names imports the records that have no such name"]
+        return faults
 
 
 @dataclass(slots=True)
@@ -276,7 +276,10 @@ class _Import:
         faults = self.columns.unseen() if survey.records else []
         faults += survey.faults(reject_names=reject_names)
         if faults:
-            raise ConfigurationError([*faults, "nothing was written"])
+            advice = "nothing was written"
+            if self.survey.wrong_names and not reject_names:
+                advice += "; --reject-names imports the records that have no such name"
+            raise ConfigurationError(faults, advice)
 
     async def write(self, backfiller: Backfiller, report: ImportReport, rejects: Rejects | None) -> None:
         """Write every record's row, batch by batch. Raises Stopped after the batch under way."""

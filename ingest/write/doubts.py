@@ -26,6 +26,8 @@ class Doubts:
 
     def __init__(self) -> None:
         """Begin calm: everything goes straight."""
+        self._period = 0
+        """Of doubts: what was met in another says nothing of what is stored by now."""
         self._calm_in = 0
         """Batches without a duplicate until then; 0 when calm."""
         self._failures = 0
@@ -42,15 +44,17 @@ class Doubts:
             return rows, ()
         straight: list[Row] = []
         suspects: list[int] = []
+        period = self._period
         for number, row in enumerate(rows):
             series, time_us, _, _, _ = row
-            newest_us = series.newest_us
-            if newest_us < time_us:
+            if series.doubted_in != period:
+                series.doubted_in, series.newest_us = period, time_us
+                suspects.append(number)
+            elif series.newest_us < time_us:
                 series.newest_us = time_us
-                if newest_us:
-                    straight.append(row)
-                    continue
-            suspects.append(number)
+                straight.append(row)
+            else:
+                suspects.append(number)
         if self._staged_for:
             self._staged_for -= 1
             return (), range(len(rows))
@@ -59,6 +63,8 @@ class Doubts:
     def failed(self, rows: Sequence[Row]) -> None:
         """Hear that a straight COPY met a key that exists; all of *rows* then went the staged way."""
         if not self._calm_in:
+            self._period += 1
+            self._failures = self._staged_for = 0
             self._calm_in = CALM_AFTER
             self.divide(rows)
             return

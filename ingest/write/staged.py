@@ -10,6 +10,7 @@ Runs inside the writer's transaction and makes nothing but temporary objects.
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import asyncpg
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 ConflictPolicy = Literal["dead_letter", "keep_first", "replace"]
 
 # The order number, then the columns of a packed row: a staged row is a packed row with another head.
-_CREATE_STAGED = """
+# Sent as one, so that they cost one round trip. Deferred constraints would refuse at COMMIT, where no row can
+# be named.
+_PREPARE = """
+set constraints all immediate;
 create temporary table if not exists ingest_staged (
     ord integer not null,
     time_us bigint not null,
@@ -38,7 +42,8 @@ create temporary table if not exists ingest_staged (
     sensor_type_id smallint not null,
     unit_id smallint not null,
     metadata bytea
-) on commit delete rows
+) on commit delete rows;
+truncate pg_temp.ingest_staged
 """
 # Both give the order numbers of what was written: whose the others were is told by them.
 _INSERT_STAGED = """
@@ -95,8 +100,6 @@ select chosen.ord
 from chosen
 join written using (greenhouse_id, sensor_type_id, time, sensor_id)
 """
-# Deferred constraints would refuse at COMMIT, where no row can be named.
-_REFUSE_AT_ONCE = "set constraints all immediate"
 # It catches what `retry` calls Poison; anything else ends the call, and the transaction with it.
 _HAS_ROW_BY_ROW = "select to_regprocedure('pg_temp.ingest_row_by_row(boolean)') is not null"
 _CREATE_ROW_BY_ROW = """
@@ -166,14 +169,7 @@ end
 $$
 """
 _ROW_BY_ROW = "select refused, code, message from pg_temp.ingest_row_by_row($1)"
-_FORGET_REFUSED = "delete from pg_temp.ingest_staged where ord = any($1)"
 # The bounds keep chunks outside the batch out of the plan.
-_STAGED_SPAN = """
-select
-    timestamptz '2000-01-01T00:00Z' + min(time_us) * interval '1 microsecond',
-    timestamptz '2000-01-01T00:00Z' + max(time_us) * interval '1 microsecond'
-from pg_temp.ingest_staged
-"""
 _FIND_CONFLICTS = """
 select staged.ord, stored.value, stored.unit_id
 from pg_temp.ingest_staged as staged
@@ -182,12 +178,17 @@ join iot.sensor_readings as stored
     and stored.sensor_type_id = staged.sensor_type_id
     and stored.time = timestamptz '2000-01-01T00:00Z' + staged.time_us * interval '1 microsecond'
     and stored.sensor_id = staged.sensor_id
-where stored.time between $1 and $2
+where staged.ord = any($1::integer[])
+    and stored.time between $2 and $3
     and (stored.value, stored.unit_id) is distinct from (staged.value, staged.unit_id)
 """
 
 _FIELDS: Final = len(COLUMNS) + 1
 _head = struct.Struct(">hii").pack
+_time_us = struct.Struct(">q").unpack_from
+_TIME_AT: Final = 6
+"""Where a packed row has its time: behind the number of fields and that field's length."""
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Conflict(NamedTuple):
@@ -218,8 +219,7 @@ async def insert_staged(
     "keep_first" those count as duplicates; under "replace" the last of a key is stored (needs the UPDATE
     privilege on iot.sensor_readings). Raises asyncpg's errors for what is not the rows' fault.
     """
-    await connection.execute(_CREATE_STAGED)
-    await connection.execute("truncate pg_temp.ingest_staged")
+    await connection.execute(_PREPARE)
     staged = [_head(_FIELDS, 4, index) + row[2:] for index, row in enumerate(packed)]
     await connection.copy_to_table(
         "ingest_staged",
@@ -232,9 +232,9 @@ async def insert_staged(
     written = len(packed) - len(rest) - len(refused)
     conflicts: list[Conflict] = []
     if policy == "dead_letter" and rest:
-        await connection.execute(_FORGET_REFUSED, list(refused))
-        span = await connection.fetchrow(_STAGED_SPAN)
-        conflicts = [Conflict(*found) for found in await connection.fetch(_FIND_CONFLICTS, *(span or ()))]
+        times = [_EPOCH + timedelta(microseconds=_time_us(packed[number], _TIME_AT)[0]) for number in rest]
+        found = await connection.fetch(_FIND_CONFLICTS, list(rest), min(times), max(times))
+        conflicts = [Conflict(*each) for each in found]
         rest.difference_update(conflict.row for conflict in conflicts)
     return Inserted(written, sorted(rest), conflicts, refused)
 
@@ -266,7 +266,6 @@ async def _insert(
     connection: asyncpg.Connection, rows: int, policy: ConflictPolicy
 ) -> tuple[set[int], dict[int, str]]:
     """Insert what is staged; give the rows stored already and, by row number, why others are refused."""
-    await connection.execute(_REFUSE_AT_ONCE)
     # Not `async with`: on a deadline its ROLLBACK would wait, without one, on a server that is silent.
     savepoint = connection.transaction()
     await savepoint.start()

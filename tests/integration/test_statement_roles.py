@@ -302,7 +302,7 @@ async def may_execute(admin: asyncpg.Connection[asyncpg.Record], role: str, stat
     try:
         await admin.execute(f"set local role {role}")
         if "pg_temp." in statement:
-            await admin.execute(constants("write.staged")["write.staged._CREATE_STAGED"])
+            await admin.execute(constants("write.staged")["write.staged._PREPARE"])
         await admin.execute(f"explain (generic_plan) {statement}" if planned else statement)
     except asyncpg.InsufficientPrivilegeError:
         return False

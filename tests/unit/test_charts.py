@@ -6,7 +6,7 @@ import math
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.load.charts import (
@@ -56,12 +56,14 @@ def test_ticks_are_round_and_hold_every_value(values: list[float], ticks: list[s
 
 
 @given(values=st.lists(st.floats(-1e12, 1e12), min_size=1), from_zero=st.booleans(), tight=st.booleans())
+@example(values=[5e-324], from_zero=True, tight=False)
+@example(values=[-5e-324, 1e12], from_zero=False, tight=True)
 @settings(max_examples=examples(200))
 def test_no_values_break_an_axis(values: list[float], *, from_zero: bool, tight: bool) -> None:
     axis = linear(values, "", from_zero=from_zero, tight=tight)
     assert axis.low < axis.high
     assert len(axis.ticks) <= 9
-    assert all(0 <= axis.place(value) <= 1 for value in values)
+    assert all(-1e-9 <= axis.place(value) <= 1 + 1e-9 for value in values)
 
 
 def test_a_range_that_does_not_begin_at_0_is_not_drawn_from_there() -> None:

@@ -60,3 +60,12 @@ def test_a_stretch_sent_again_goes_the_staged_way_whole_for_longer_each_time() -
         doubts.committed(divided=False, duplicates=2)
     divided = [number for number in range(60) if number not in whole]
     assert divided == [0, 3, 8, 17, 34, 51]
+
+
+def test_what_was_met_in_an_earlier_period_counts_for_nothing() -> None:
+    doubts, series = Doubts(), series_of()
+    doubts.failed([row(series, 1.0)])
+    for _ in range(CALM_AFTER):
+        doubts.committed(divided=True, duplicates=0)
+    doubts.failed([row(series_of(), 1.0)])
+    assert doubts.divide([row(series, 1.0, 5), row(series, 1.0, 6)])[1] == [0]

@@ -223,3 +223,19 @@ def test_names_not_seen_before_are_read_twice_at_most(monkeypatch: pytest.Monkey
     monkeypatch.setattr("orjson.loads", loads)
     intake.take_in(messages, NOW_US)
     assert len(read) <= 2 * count
+
+
+def test_where_no_message_is_plain_none_is_copied_again_and_again() -> None:
+    copied = 0
+
+    class Turn(list[Delivery]):
+        def __getitem__(self, at: Any) -> Any:  # noqa: ANN401 - as list's own
+            nonlocal copied
+            copied += len(range(*at.indices(len(self)))) if isinstance(at, slice) else 1
+            return super().__getitem__(at)
+
+    count = 2_000
+    intake = intake_of()
+    intake.take_in(Turn([Delivery(TEMPERATURE, b"21.5", 2, 1)] * count), NOW_US)
+    assert intake.messages == count
+    assert copied < 40 * count
