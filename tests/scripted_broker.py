@@ -48,7 +48,6 @@ class ScriptedBroker:
         self._before = before
         self._after = after
         self._resumed = resumed
-        self._subscribed = False
         self._hang_up = hang_up
         self._frame_bytes = websocket_frame_bytes
         self._may_read = asyncio.Event()
@@ -110,12 +109,11 @@ class ScriptedBroker:
                 case 1:
                     if self._hang_up:
                         return
-                    answer = self._resumed if self._subscribed and self._resumed else self._connack
-                    self._write(writer, answer or b"")
+                    self._write(writer, self._connack or b"")
                 case 4:
                     self.pubacks.append(struct.unpack(">H", body)[0])
                 case 8:
-                    self._subscribed = True
+                    self._connack = self._resumed or self._connack
                     for piece in self._before:
                         self._write(writer, piece)
                         await asyncio.sleep(PACE_S)
