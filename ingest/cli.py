@@ -20,7 +20,7 @@ from ingest.model import MOST_SESSIONS
 app = typer.Typer(
     name="ingest",
     help="Moves greenhouse sensor messages from MQTT into TimescaleDB.",
-    epilog="Exit codes: 0 good, 1 a check failed, 2 usage or configuration.",
+    epilog="Exit codes: 0 good, 1 a check failed, 2 usage or configuration, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -33,7 +33,7 @@ app.add_typer(dead_letters_app, name="dead-letters", help="Messages that lost fi
 app.add_typer(history_app)
 app.add_typer(schema_app, name="schema", help="The tables of both databases.")
 app.add_typer(load_app)
-app.command()(simulate)
+load_app.command()(simulate)
 
 DatabaseName = Literal["metadata", "timeseries"]
 OnlyDatabase = Annotated[

@@ -92,7 +92,11 @@ def record(
 
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", metavar="URL", help="Publish there, without a login; else to broker_url."),
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Publish there: mqtt://host:1883; else to broker_url. Login and TLS are those of [broker].",
+    ),
 ]
 
 
@@ -101,7 +105,7 @@ def replay(
     context: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE…", help="Recordings, or folders of them: one after the other."),
+        typer.Argument(metavar="FILE", help="Recordings, or folders of them: one after the other."),
     ],
     *,
     broker: Broker = None,

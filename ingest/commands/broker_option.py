@@ -1,15 +1,22 @@
-"""The option `--broker`: another broker than the configured one, for commands that publish to it."""
+"""The option `--broker`: another broker than the configured one, for commands that publish to it.
+
+And what is said when somebody else is there under the same client ids.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ingest.addresses import broker_address, split_credentials
+from ingest.commands.report import remark
 from ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ingest.addresses import BrokerAddress
     from ingest.settings import Settings
+
+_OUTAGES = 3
+"""What a broker or a network has in one run, well counted; who loses more connections has a rival."""
 
 
 def chosen_broker(settings: Settings, url: str | None) -> BrokerAddress:
@@ -29,3 +36,12 @@ def chosen_broker(settings: Settings, url: str | None) -> BrokerAddress:
         return broker_address(bare)
     except ValueError as error:
         raise ConfigurationError([f"--broker: {error}"]) from error
+
+
+def remark_rivals(reconnects: int, gateways: int) -> None:
+    """Say so when *gateways* lost more connections than outages explain: few brokers tell a client why."""
+    if reconnects > _OUTAGES * gateways:
+        remark(
+            f"{reconnects} connections were lost: is somebody else connected under the same client ids, as "
+            "another replay of this recording or a simulation with this seed? The broker keeps the newer one"
+        )

@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def first_interrupt() -> AsyncIterator[asyncio.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
+async def first_interrupt(
+    remarked: str = "stopping after this batch; once more ends it at once (nothing committed is lost)",
+) -> AsyncIterator[asyncio.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process as usual.
+
+    *remarked* says so to whoever pressed Ctrl-C.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -41,7 +46,7 @@ async def first_interrupt() -> AsyncIterator[asyncio.Event]:
         stop.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-        remark("stopping after this batch; once more ends it at once (nothing committed is lost)")
+        remark(remarked)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
@@ -78,6 +83,6 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
         rows = bar.add_task("looking", total=None)
 
         def show(step: Progress) -> None:
-            bar.update(rows, description=step.doing, completed=step.done, total=step.total)
+            bar.update(rows, description=step.doing, completed=step.done, total=step.total or None)
 
         yield show

@@ -1,6 +1,6 @@
 """`ingest record`: what the broker sends goes into recordings, until a signal or the end that was asked for.
 
-Owns the exit code: 0 however it was asked to end, 1 where nothing more could be written.
+Owns the exit code: 0 however it was asked to end, 1 where nothing more could be written or nothing received.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.commands.account_report import account_json, print_account
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, remark_rivals
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
-from ingest.errors import BrokerAway, ConfigurationError, IngestError, RecordingError
+from ingest.errors import BrokerAway, CheckFailed, ConfigurationError, IngestError, RecordingError
 from ingest.load import resume
 from ingest.load.account import Accountant
 from ingest.load.gateways import Fleet
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 _TROUBLE_TOLD_EVERY_S: Final = 5.0
+_STOPPING: Final = "stopping; what is on its way is waited for, once more ends it at once"
+
+
+class _StoppedEarlyError(Exception):
+    """Ctrl-C, before anything was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,11 @@ def run(invocation: Invocation, options: Options, *, as_json: bool) -> int:
     address = chosen_broker(settings, options.broker)
     target = f"{address.host}:{address.port}"
     start = _start(options, files, target)
-    outcome = asyncio.run(_replay(settings, options, files, address, start))
+    try:
+        outcome = asyncio.run(_replay(settings, options, files, address, start))
+    except _StoppedEarlyError:
+        remark("stopped while it read the recordings: nothing was published")
+        return EXIT_INTERRUPTED
     if as_json:
         print_json(outcome.as_json())
     else:
@@ -164,23 +173,23 @@ async def _replay(
     """Read the files through, publish what is in them, and take account of it."""
     target = f"{address.host}:{address.port}"
     async with contextlib.AsyncExitStack() as around:
-        stop = await around.enter_async_context(first_interrupt())
+        stop = await around.enter_async_context(first_interrupt(_STOPPING))
         on_progress = around.enter_context(progress_bar())
         accountant = None
         if options.verify:
             accountant = await around.enter_async_context(Accountant(settings, options.patience_s))
-        outcome = _outcome(
-            settings, options, files, target, start, accountant=accountant, on_progress=on_progress
-        )
+        found = await _surveyed(files, start, stop, on_progress)
+        outcome = _outcome(settings, options, files, target, start, found=found, accountant=accountant)
         if start.finished:
             remark(f"{resume.resume_file(files)} says that all is done; without --resume it begins anew")
             return outcome
         await _publish(settings, options, address, outcome, stop=stop, on_progress=on_progress)
         if accountant is not None:
             outcome.account = await accountant.settle(
-                stop if outcome.interrupted and not options.loop else asyncio.Event(),
+                asyncio.Event() if outcome.interrupted and options.loop else stop,
                 lambda done, readings: on_progress(Progress("in the tables", done, readings)),
             )
+            outcome.interrupted = stop.is_set()
             if options.report is not None:
                 try:
                     outcome.stored = await accountant.stored()
@@ -230,11 +239,35 @@ def _start(options: Options, files: Sequence[Path], target: str) -> ResumePoint:
                 remark(f"an earlier replay stopped at {left.text(files)}; beginning anew (--resume goes on)")
         return ResumePoint()
     start = resume.read(path, files, target)
-    if start.shift_us is not None and not options.shift_time:
+    if start.finished and options.verify:
+        raise CheckFailed(
+            f"{path} says that all is published, and --verify accounts for what it publishes itself: "
+            "give it without --resume (readings with a time are stored once all the same)"
+        )
+    if not start.finished and start.shift_us is not None and not options.shift_time:
         raise ConfigurationError(
             ["--resume: the replay that it goes on with has moved times: add --shift-time"]
         )
     return start
+
+
+async def _surveyed(
+    files: Sequence[Path], start: ResumePoint, stop: asyncio.Event, on_progress: Callable[[Progress], None]
+) -> Survey:
+    """Read the files through, beside the event loop, which hears of signals; raises _StoppedEarlyError."""
+
+    def on_block(messages: int) -> None:
+        if stop.is_set():
+            raise _StoppedEarlyError
+        on_progress(Progress("reading", messages, 0))
+
+    found = await asyncio.to_thread(survey, files, start.position, on_block)
+    if not found.begun and not start.finished:
+        raise RecordingError(
+            f"a replay stopped at {start.text(files)}, and that is not there: the file is another, or was "
+            "changed; without --resume it is replayed from the beginning"
+        )
+    return found
 
 
 def _outcome(
@@ -244,11 +277,9 @@ def _outcome(
     target: str,
     start: ResumePoint,
     *,
+    found: Survey,
     accountant: Accountant | None,
-    on_progress: Callable[[Progress], None],
 ) -> _Outcome:
-    """Read the files through, and prepare."""
-    found = survey(files, start.position, lambda messages: on_progress(Progress("reading", messages, 0)))
     # Random, so that two replays at a time do not end each other's connections.
     prefix = f"{settings.broker.client_id}-replay-{secrets.token_hex(4)}"
     names = [f"{prefix}-{number}" for number in range(options.gateways if found.nameless else 0)]
@@ -301,9 +332,12 @@ class _Trouble:
 def _print(outcome: _Outcome) -> None:
     tally, replay = outcome.replay.tally, outcome.replay
     per_s = f", {tally.settled / tally.seconds:,.0f}/s" if tally.seconds else ""
+    of = f" of {outcome.survey.messages - tally.skipped}" if replay.round == 1 else ""
+    rounds = "" if replay.round == 1 else f", {replay.round} rounds"
+    gateways = "1 gateway" if outcome.gateways == 1 else f"{outcome.gateways} gateways"
     print_line(
-        f"{tally.settled} of {outcome.survey.messages - tally.skipped} messages replayed to {outcome.target} "
-        f"by {outcome.gateways} gateways, {tally.seconds:.1f} s{per_s}"
+        f"{tally.settled}{of} messages replayed to {outcome.target} "
+        f"by {gateways}{rounds}, {tally.seconds:.1f} s{per_s}"
     )
     lines = (
         (tally.skipped, "messages were done by an earlier run"),
@@ -336,6 +370,7 @@ def _ended(outcome: _Outcome) -> int:
     replay = outcome.replay
     for damage in outcome.survey.damages:
         remark(str(damage))
+    remark_rivals(outcome.reconnects, outcome.gateways)
     if replay.unkept is not None:
         remark(replay.unkept)
     if outcome.failure is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ingest.commands.broker_option import chosen_broker
+from ingest.commands.broker_option import chosen_broker, remark_rivals
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, ReportFile, of_simulation
 from ingest.commands.moments import moment
@@ -46,7 +46,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_9999_US: Final = 253_370_764_800_000_000
 _LOOK_UP_EVERY: Final = 1_000
-"""Messages between two looks at signals and the progress bar."""
+"""Messages between two looks at signals while a file is written."""
+_SHOWN_EVERY_S: Final = 0.1
+_STOPPING: Final = "stopping; what is on its way is waited for, once more ends it at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def run(invocation: Invocation, plan: Plan, targets: Targets, *, start: str | No
 
 def _ended(outcome: _Outcome) -> int:
     """Say what went wrong, and give the exit code."""
+    remark_rivals(outcome.reconnects, outcome.plan.gateways)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     published = outcome.published
@@ -133,7 +136,7 @@ async def _simulate(
     With *decoding* the messages are read too, for the page.
     """
     began_s = time.monotonic()
-    async with first_interrupt() as stop:
+    async with first_interrupt(_STOPPING) as stop:
         with progress_bar() as show:
             recording = None if targets.output is None else Recording(targets.output)
             try:
@@ -202,18 +205,22 @@ def _teller(
 ) -> Callable[[Recorded], None]:
     """Give what counts each message, writes it down, and moves the bar."""
     total_s = outcome.plan.duration_us // 1_000_000
+    shown_s = float("-inf")
 
     def tell(message: Recorded) -> None:
+        nonlocal shown_s
+        now_s = time.monotonic()
         outcome.messages += 1
         if decoding is not None:
             if outcome.readings is None:  # by now it is known when it began
                 outcome.readings = SimulatedReadings(outcome.plan, decoding)
             outcome.readings.add(message)
         if outcome.published is not None:
-            outcome.meter.total(time.monotonic(), outcome.messages, outcome.published.acknowledged)
+            outcome.meter.total(now_s, outcome.messages, outcome.published.acknowledged)
         if recording is not None:
             recording.write(message)
-        if outcome.messages % _LOOK_UP_EVERY == 0:
+        if now_s - shown_s >= _SHOWN_EVERY_S:
+            shown_s = now_s
             done_s = (message.received_us - outcome.plan.start_us) // 1_000_000
             show(Progress(f"{outcome.messages:,} messages, seconds simulated", done_s, total_s))
 
@@ -266,5 +273,8 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> dict[str, 
     if as_json:
         print_json(report)
     else:
-        print_table(("", ""), list(report.items()), empty="nothing was simulated")
+        catalog_alone = outcome.file_bytes is None and published is None
+        silent = {"messages", "interrupted", "seconds"} if catalog_alone else set()
+        shown = [(name, text) for name, text in report.items() if text is not None and name not in silent]
+        print_table(("simulated", ""), shown, empty="")
     return report

@@ -184,11 +184,11 @@ class Fleet(Generic[M]):
 
     def troubled(self, gateway: Gateway[M], error: Exception, offline_s: float) -> None:
         """Hear of a connection that is not there; raises what ends the fleet."""
-        if self._on_trouble is not None:
-            self._on_trouble(gateway.number, error)
         unsupported = isinstance(error, ProtocolUnsupported)
         if isinstance(error, BrokerRefused) and not unsupported and not self.connections:
             raise error  # nobody was ever let in: no patience mends a password
+        if self._on_trouble is not None:
+            self._on_trouble(gateway.number, error)
         if offline_s >= self._deadline_s:
             raise BrokerAway(
                 f"gateway {gateway.client_id!r} had no connection to {self.address.host}:{self.address.port} "

@@ -37,7 +37,7 @@ def check_header(path: Path, first: Piece, *, strictly: bool) -> None:
     """Refuse what is no recording by its *first* piece; unless *strictly*, a header may be damaged."""
     if isinstance(first, Gap):
         if strictly or first.last:
-            raise RecordingError(f"{path} is no recording: it begins with {first.reason}")
+            raise RecordingError(f"{path} is no recording (gzip'd JSON lines): it begins with {first.reason}")
         return
     header = _read(first.lines.partition(b"\n")[0])
     if header.get("recording") != NAME:

@@ -68,7 +68,7 @@ class Report:
 
     ended: Ended
     fault: str | None
-    """Why nothing more could be written, when that ended it."""
+    """Why nothing more could be written, when that ended it, or why nothing could be received at all."""
     files: list[str]
     messages: int
     """Written since it began; a fault loses those of its block."""
@@ -126,6 +126,7 @@ class Recorder:
         self._heard = asyncio.Event()
         self._version: MqttVersion = "5" if self._broker.protocol == "auto" else self._broker.protocol
         self._connected_before = False
+        self._unconnected = "it ended before there was a connection to the broker"
         self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._fault: RecordingError | None = None
@@ -157,9 +158,10 @@ class Recorder:
             await asyncio.gather(serving, *others, return_exceptions=True)
             self._write_last()
             await self._leave()
+        fault = None if self._connected_before else self._unconnected
         return Report(
             ended="output" if self._fault is not None else self._ended.result(),
-            fault=None if self._fault is None else str(self._fault),
+            fault=fault if self._fault is None else str(self._fault),
             files=[str(each) for each in self._output.files],
             messages=self._output.messages,
             size_bytes=self._output.size_bytes,
@@ -269,6 +271,7 @@ class Recorder:
             self._session.ping()
 
     def _tell(self, error: IngestError, **more: str) -> None:
+        self._unconnected = f"there never was a connection to the broker: {error}"
         if (held_back := self._repeats.admit(f"broker {error}", time.monotonic())) is not None:
             log.warning("broker_unavailable", error=str(error), repeats=held_back, **more)
 

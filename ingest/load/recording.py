@@ -326,9 +326,14 @@ class Recording:
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: it has none."""
+    """Give *paths* with each folder replaced by its recordings, oldest first.
+
+    Raises RecordingError: a folder without any, or what can be read but once, as a pipe.
+    """
     found: list[Path] = []
     for path in paths:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RecordingError(f"{path} is no file: a recording is read twice, so give its file")
         if not path.is_dir():
             found.append(path)
         elif inside := sorted(path.glob(f"*{SUFFIX}")):

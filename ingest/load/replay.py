@@ -169,8 +169,8 @@ class Replay:
 
     @property
     def done_of_round(self) -> int:
-        """Messages of this round that have an outcome, earlier runs included."""
-        return self.tally.settled + self.tally.skipped - self._round_began
+        """Messages of this round that have an outcome, earlier runs included; 0 while the last lacks some."""
+        return max(self.tally.settled + self.tally.skipped - self._round_began, 0)
 
     # what the fleet tells
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Survey:
     """What the files hold."""
 
+    begun: bool
+    """Whether there is the message at which a replay goes on: if not, the file is another by now."""
     messages: int = 0
     before: int = 0
     """Those of them before the place where a replay goes on."""
@@ -39,11 +41,11 @@ class Survey:
 
 
 def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], None] | None = None) -> Survey:
-    """Read *files* through, of which those before *start* are done; raises RecordingError.
+    """Read *files* through, of which those before *start* are done.
 
-    *on_block* hears how many messages there are so far.
+    *on_block* hears how many messages there are so far; what it raises ends this. Raises RecordingError.
     """
-    found = Survey()
+    found = Survey(begun=start == Position())
     client_ids: dict[str, None] = {}
     for number, path in enumerate(files):
         for block in read(path):
@@ -54,6 +56,7 @@ def survey(files: Sequence[Path], start: Position, on_block: Callable[[int], Non
                 found.before += len(block.messages)
             elif (number, block.offset) == (start.file, start.offset):
                 found.before += start.done
+                found.begun = start.done <= len(block.messages)
             for message in block.messages:
                 found.retained += message.retain
                 if message.client_id is None:

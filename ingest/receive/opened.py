@@ -18,6 +18,9 @@ GRANTED_QOS: Final = 1
 """Of each subscription; less loses messages, and more takes twice the packets."""
 _FAILURE: Final = 0x80
 _UNSUPPORTED_PROTOCOL: Final = frozenset({0x01, 0x84})  # MQTT 3.1.1 3.2.2.3, MQTT 5 3.2.2.2
+_LOGIN_REFUSED: Final = frozenset({0x86, 0x87})
+"""MQTT 5 3.2.2.2; paho gives these for the codes 4 and 5 of MQTT 3.1.1, too."""
+_LOGIN_ADVICE: Final = "; see broker.username and INGEST_BROKER__PASSWORD_FILE, and who may connect to it"
 _MOST_IN_FLIGHT: Final = 65_535
 """What the broker takes where it names no Receive Maximum (MQTT 5 3.2.2.3.3): every packet id."""
 
@@ -41,7 +44,8 @@ def opened(client_id: str, flags: paho.ConnectFlags, reason: ReasonCode, propert
     """Read a CONNACK. Raises ProtocolUnsupported, BrokerRefused where it is a no."""
     if reason.is_failure:
         kind = ProtocolUnsupported if reason.value in _UNSUPPORTED_PROTOCOL else BrokerRefused
-        raise kind(f"the broker refused client {client_id!r}: {reason}")
+        advice = _LOGIN_ADVICE if reason.value in _LOGIN_REFUSED else ""
+        raise kind(f"the broker refused client {client_id!r}: {reason}{advice}")
     return Opened(
         bool(flags.session_present),
         getattr(properties, "SessionExpiryInterval", None),

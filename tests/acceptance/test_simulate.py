@@ -82,6 +82,12 @@ def test_what_cannot_be_simulated_is_exit_2_and_leaves_nothing(
     assert list(ingest.directory.iterdir()) == []
 
 
+def test_of_a_catalog_alone_nothing_else_is_told(ingest: CommandLine) -> None:
+    done = ingest("simulate", "--catalog", "x.json", "--gateways", "3")
+    told = [line.split() for line in done.stdout.splitlines()]
+    assert told == [["simulated"], ["seed", "1"], ["gateways", "3"], ["catalog", "x.json"]]
+
+
 def test_a_file_that_is_there_is_not_written_over(ingest: CommandLine) -> None:
     (ingest.directory / "x.jsonl.gz").write_bytes(b"somebody's")
     done = ingest("simulate", "--output", "x.jsonl.gz", "--duration", "1")

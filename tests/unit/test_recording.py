@@ -177,7 +177,10 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"time,value\n1,2\n", "is no recording: it begins with bytes that are no block"),
+        (
+            b"time,value\n1,2\n",
+            r"is no recording \(gzip'd JSON lines\): it begins with bytes that are no block",
+        ),
         (gzip.compress(b"time,value\n1,2\n"), "is no recording: its first line is no header of one"),
         (gzip.compress(line_of(messages(1)[0])), "is no recording: its first line is no header of one"),
         (
