@@ -20,7 +20,6 @@ from ingest.ending import check_sharing, empty, end
 from ingest.errors import BrokerRefused, IngestError
 from ingest.receive import (
     DUP,
-    QOS,
     WHOLE_PACKET_BYTES,
     AckLedger,
     ConnectionLost,
@@ -306,23 +305,12 @@ class Link:
             return
         self._taken += len(deliveries)
         if self._redelivery is not None:
-            deliveries = self._without_committed(self._redelivery, deliveries)
+            deliveries, verdict = self._redelivery.sort_out(deliveries)
+            if verdict is not None:
+                self._settle(verdict)
         deliveries = self._without_retransmitted(deliveries)
         if deliveries:
             self._receiver.take_in(deliveries)
-
-    def _without_committed(self, redelivery: Redelivery, deliveries: list[Delivery]) -> list[Delivery]:
-        """Acknowledge what is in the table already, hold what may be, give the rest."""
-        fresh: list[Delivery] = []
-        verdict: Verdict | None = None
-        for delivery in deliveries:
-            if verdict is not None or not delivery.flags & QOS:
-                fresh.append(delivery)
-            elif (verdict := redelivery.feed(delivery)) is not None:
-                fresh += verdict.fresh
-        if verdict is not None:
-            self._settle(verdict)
-        return fresh
 
     def _without_retransmitted(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Leave out what the broker sends twice on one connection, impatient for a PUBACK."""

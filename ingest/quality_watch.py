@@ -91,12 +91,19 @@ class QualityWatch:
 
     @property
     def conditions(self) -> Conditions | None:
-        """What the sensors of each greenhouse said last; None where `quality.enabled` is false."""
+        """What the sensors of each greenhouse said last; None where `quality.enabled` is false.
+
+        Never raises.
+        """
         if not self._enabled:
             return None
         started_s = time.monotonic()
         if started_s >= self._conditions_until_s:
-            self._conditions = self._survey.conditions(_now_us(), self._place_of)
+            try:
+                self._conditions = self._survey.conditions(_now_us(), self._place_of)
+            except Exception:  # noqa: BLE001 (the page lacks them, and a worker's report must not end with them)
+                self._conditions = Conditions([], 0)
+                self._tell("quality_survey_failed", "error", exc_info=True)
             ended_s = time.monotonic()
             self._conditions_until_s = ended_s + _CONDITIONS_SHARE * (ended_s - started_s)
         return self._conditions

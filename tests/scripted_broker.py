@@ -28,6 +28,7 @@ class ScriptedBroker:
         suback: int = 1,
         before: tuple[bytes, ...] = (),
         after: bytes = b"",
+        resumed: bytes = b"",
         mqtt5: bool = False,
         reading: bool = True,
         hang_up: bool = False,
@@ -36,7 +37,8 @@ class ScriptedBroker:
         """Say how it behaves.
 
         *connack* None: it says nothing at all; empty: it accepts. *before* comes ahead of SUBACK, a
-        piece each PACE_S; *after* follows it. Not *reading*: it
+        piece each PACE_S; *after* follows it. *resumed* is its CONNACK, and what comes with that, on
+        connections behind one that subscribed. Not *reading*: it
         reads nothing after SUBSCRIBE until `read_on`. *hang_up*: at CONNECT. With *websocket_frame_bytes* it
         speaks WebSocket, in frames of so many bytes at most.
         """
@@ -45,6 +47,7 @@ class ScriptedBroker:
         self._suback = (b"\x00" if mqtt5 else b"") + bytes([suback])
         self._before = before
         self._after = after
+        self._resumed = resumed
         self._hang_up = hang_up
         self._frame_bytes = websocket_frame_bytes
         self._may_read = asyncio.Event()
@@ -64,8 +67,7 @@ class ScriptedBroker:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.cut()
 
     @property
     def port(self) -> int:
@@ -75,6 +77,11 @@ class ScriptedBroker:
     @property
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """Reset the connections that there are."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     def read_on(self) -> None:
         self._may_read.set()
@@ -108,6 +115,7 @@ class ScriptedBroker:
                 case 4:
                     self.pubacks.append(struct.unpack(">H", body)[0])
                 case 8:
+                    self._connack = self._resumed or self._connack
                     for piece in self._before:
                         self._write(writer, piece)
                         await asyncio.sleep(PACE_S)

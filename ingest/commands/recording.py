@@ -69,7 +69,7 @@ def record(
             Output(
                 Path(output),
                 folder=is_folder(output),
-                about={"topics": wanted, "anonymised": anonymise},
+                about={"anonymised": True} if anonymise else {"topics": wanted, "anonymised": False},
                 rotate_bytes=rotate_bytes,
                 rotate_s=rotate_s,
             ),

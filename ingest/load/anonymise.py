@@ -72,7 +72,9 @@ class Anonymiser:
                     mapped = [self._level(*pair) for pair in zip(pattern, levels, strict=True)]
                     return "/".join(mapped), route.format
         kept = self._kept_levels
-        mapped = [each if each in kept or each[:1] == "$" else self._names.text(each) for each in levels]
+        mapped = [each if each in kept else self._names.text(each) for each in levels]
+        if levels[0][:1] == "$":  # the broker's own topics; further down it is a letter like others
+            mapped[0] = levels[0]
         return "/".join(mapped), None
 
     def _level(self, expected: str, level: str) -> str:

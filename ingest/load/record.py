@@ -21,18 +21,16 @@ from ingest.load.recording import Recorded
 from ingest.model import CutPayload, DescribedPayload
 from ingest.observe.logs import Repeats
 from ingest.receive import (
-    DUP,
     QOS,
     AckLedger,
     ConnectionLost,
-    Entry,
     HungUp,
     MqttVersion,
     ProtocolUnsupported,
+    Redelivery,
     Session,
     answers_to,
     entries_of,
-    entry_of,
     publish_properties,
 )
 
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
     from ingest.load.rotation import Output
     from ingest.model import Delivery
+    from ingest.receive import Verdict
     from ingest.settings import Settings
 
 Ended: TypeAlias = Literal["signal", "duration", "messages", "output"]
@@ -54,6 +53,8 @@ _BLOCK_S: Final = 5.0
 """A block waits no longer for messages: what a kill loses."""
 _PROGRESS_S: Final = 10.0
 _CLOSE_S: Final = 2.0
+_PATIENCE_S: Final = 0.5
+"""How long the broker may take to send on what it sends again, before it is asked whether that was all."""
 _REPEAT_INTERVAL_S: Final = 30.0
 _MOST_DOUBLINGS: Final = 20
 _RETAIN: Final = 0x01
@@ -113,13 +114,16 @@ class Recorder:
         self._topics = topics
         self._change = change
         self._most_messages = most_messages
-        self._taken = 0
+        self.taken = 0
+        """Messages that came and are recorded, or wait for their block's end."""
         self._skipped = 0
         self._too_large = 0
         self._session: Session | None = None
         self._ledger = AckLedger()
-        self._known: set[Entry] = set()
-        """Recorded on earlier connections, for which the broker may lack the PUBACK: it sends those again."""
+        self._redelivery: Redelivery | None = None
+        """Tells which of a resumed session's first messages are recorded: the broker lacks the PUBACK."""
+        self._pings = self._pongs = 0
+        self._heard = asyncio.Event()
         self._version: MqttVersion = "5" if self._broker.protocol == "auto" else self._broker.protocol
         self._connected_before = False
         self._unconnected = "it ended before there was a connection to the broker"
@@ -144,9 +148,9 @@ class Recorder:
         others = [asyncio.create_task(self._tick()), asyncio.create_task(self._tell_progress())]
         running: list[asyncio.Future[Any]] = [serving, *others, self._ended]
         try:
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                await serving  # raises why
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()  # raises why
         finally:
             self.end("signal")
             for task in (serving, *others):
@@ -199,9 +203,7 @@ class Recorder:
         self._session = session = self._make_session(keep=self._version == "5")
         try:
             opened = await session.open()
-            self._known = {*self._known, *self._ledger.pending} if opened.session_present else set()
-            unproven = len(self._known)
-            self._ledger.reconnected(())
+            unproven = self._expect_again(kept=opened.session_present)
             session.start()
             if not opened.session_present:
                 granted = await session.subscribe(
@@ -218,6 +220,7 @@ class Recorder:
                 filters=self._topics,
                 unproven=unproven,
             )
+            await self._end_redelivery(session)
             raise await asyncio.shield(session.closed) or ConnectionLost("the connection was closed")
         except asyncio.CancelledError:
             await session.close(_CLOSE_S)
@@ -253,11 +256,17 @@ class Recorder:
             whole_packet_bytes=WHOLE_PACKET_BYTES,
             keep_properties=True,
             on_deliveries=self._on_deliveries,
-            on_ping=self._ledger.ping_sent,
+            on_ping=self._on_ping,
             on_pong=self._on_pong,
         )
 
+    def _on_ping(self) -> None:
+        self._pings += 1
+        self._ledger.ping_sent()
+
     def _on_pong(self) -> None:
+        self._pongs += 1
+        self._heard.set()
         if self._ledger.ping_answered() and self._ledger.proof_wanted and self._session is not None:
             self._session.ping()
 
@@ -266,18 +275,59 @@ class Recorder:
         if (held_back := self._repeats.admit(f"broker {error}", time.monotonic())) is not None:
             log.warning("broker_unavailable", error=str(error), repeats=held_back, **more)
 
+    # what the broker sends again
+
+    def _expect_again(self, *, kept: bool) -> int:
+        """Prepare for what a session that was *kept* sends again; give how many messages that may be."""
+        pending = self._ledger.pending if kept else []
+        self._ledger.reconnected(pending)
+        self._redelivery = Redelivery(pending) if pending else None
+        self._pings = self._pongs = 0
+        return len(pending)
+
+    async def _end_redelivery(self, session: Session) -> None:
+        """Take what is held for new once the broker has sent all: its PINGRESP comes behind that."""
+        closed = session.closed
+        closed.add_done_callback(lambda _: self._heard.set())
+        held = -1
+        while self._redelivery is not None and held != self._redelivery.held and not closed.done():
+            held = self._redelivery.held
+            await asyncio.wait([closed], timeout=_PATIENCE_S)
+            session.ping()
+            asked = self._pings
+            while self._pongs < asked and not closed.done():
+                self._heard.clear()
+                await self._heard.wait()
+        if self._redelivery is not None and not closed.done():
+            verdict = self._redelivery.give_up()
+            self._settle(verdict)
+            self._take(verdict.fresh)
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Acknowledge what is recorded already, and go on with what of it the broker did not know."""
+        self._redelivery = None
+        self._ledger.redelivered(verdict.unproven)
+        self._skipped += len(verdict.skipped)
+        self._answer(verdict.skipped)
+
     # messages
 
     def _on_deliveries(self, deliveries: list[Delivery]) -> None:
-        """Write and acknowledge what came, up to the one that ends the recording."""
+        """Take what is new; what is held when the connection is lost, or the recording ends, comes again."""
+        if self._redelivery is not None:
+            deliveries, verdict = self._redelivery.sort_out(deliveries)
+            if verdict is not None:
+                self._settle(verdict)
+        self._take(deliveries)
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        """Write and acknowledge *deliveries*, up to the one that ends the recording."""
         now_us = time.time_ns() // 1000
         taken: list[Delivery] = []
         for delivery in deliveries:
             if self._ended.done():
                 break
-            if self._known and self._is_known(delivery):
-                self._skipped += 1
-            elif isinstance(delivery.payload, CutPayload):
+            if isinstance(delivery.payload, CutPayload):
                 self._pass_over(delivery.topic, delivery.payload.total_bytes)
             else:
                 try:
@@ -286,32 +336,19 @@ class Recorder:
                     self._fail(error)
                     break
             taken.append(delivery)
-        self._acknowledge(taken)
-
-    def _is_known(self, delivery: Delivery) -> bool:
-        """Tell whether *delivery* is recorded; the first new one comes behind all that is sent again."""
-        if delivery.flags & DUP:
-            return entry_of(delivery) in self._known
-        if delivery.flags & QOS:
-            self._known.clear()
-        return False
+        self._ledger.committed(entries_of(taken))
+        self._answer(taken)
 
     def _record(self, delivery: Delivery, now_us: int) -> None:
         payload, properties = delivery.payload, None
         if isinstance(payload, DescribedPayload):
             properties = publish_properties(payload.properties) or None
             payload = bytes(payload)
-        message = Recorded(
-            received_us=now_us,
-            topic=delivery.topic,
-            payload=payload,
-            qos=(delivery.flags & QOS) >> 1,
-            retain=bool(delivery.flags & _RETAIN),
-            properties=properties,
-        )
+        qos, retain = (delivery.flags & QOS) >> 1, bool(delivery.flags & _RETAIN)
+        message = Recorded(now_us, delivery.topic, payload, qos, retain, properties=properties)
         self._output.write(message if self._change is None else self._change(message))
-        self._taken += 1
-        if self._taken == self._most_messages:
+        self.taken += 1
+        if self.taken == self._most_messages:
             self.end("messages")
 
     def _pass_over(self, topic: str, size_bytes: int) -> None:
@@ -319,16 +356,14 @@ class Recorder:
         if (held_back := self._repeats.admit("too large", time.monotonic())) is not None:
             log.warning("message_not_recorded", topic=topic, bytes=size_bytes, repeats=held_back)
 
-    def _acknowledge(self, taken: list[Delivery]) -> None:
+    def _answer(self, deliveries: list[Delivery]) -> None:
         """Acknowledge, and ask for proof: what the broker sends again before it has that is known then."""
         session = self._session
-        answers = answers_to(taken)
+        answers = answers_to(deliveries)
         if session is None or not answers:
             return
-        entries = entries_of(taken)
-        self._ledger.committed(entries)
         session.acknowledge(answers)
-        self._ledger.acknowledged(len(entries))
+        self._ledger.acknowledged(len(entries_of(deliveries)))
         if not self._ledger.ping_outstanding:
             session.ping()
 
@@ -347,8 +382,8 @@ class Recorder:
         told = 0
         while True:
             await asyncio.sleep(_PROGRESS_S)
-            if told != self._taken:
-                told = self._taken
+            if told != self.taken:
+                told = self.taken
                 log.info("recording_progress", messages=told, bytes=self._output.size_bytes)
 
     def _write_last(self) -> None:

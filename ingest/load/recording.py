@@ -9,8 +9,6 @@ No event loop, no broker: a file, its bytes, and what they mean.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import io
 import os
 from base64 import b64decode, b64encode
 from types import NoneType
@@ -19,23 +17,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import orjson
 
 from ingest.errors import RecordingError
-from ingest.load.header import HEADER, NAME, VERSION
+from ingest.load.header import BEGINS, HEADER, NAME, check_header, check_names
 from ingest.load.members import Gap, Member, compressed, pieces
+from ingest.load.opening import opened_to_read, opened_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from ingest.load.members import Piece
-
 SUFFIX: Final = ".jsonl.gz"
 BLOCK_MESSAGES: Final = 1000
 _BLOCK_BYTES: Final = 1_048_576
 """A block ends with the message that reaches this many bytes of lines, too: large payloads fill no memory."""
-_MODE: Final = 0o600
-"""Payloads are somebody's data, and nobody else's to read."""
+_AT_ONCE_BYTES: Final = 2_097_152
+"""Lines that are parsed as one, if they are no more: a block as the writer makes it."""
 _QOS: Final = {0, 1, 2}
-_HEADER_BEGINS: Final = orjson.dumps({"recording": NAME})[:-1]
 
 
 class Recorded(NamedTuple):
@@ -96,10 +92,31 @@ def line_of(message: Recorded) -> bytes:
 def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
     """Give the messages of *lines*, leaving headers out, and what is wrong with each line that is neither.
 
-    Lines as `line_of` writes them are read at once, 1.1 µs a message; others, from a hand, one by one.
+    So that objects that are soon gone fill no memory, many lines are read some thousands at a time.
+    """
+    if len(lines) <= _AT_ONCE_BYTES:
+        return _at_once(lines, 1)
+    messages: list[Recorded] = []
+    faults: list[str] = []
+    start, number = 0, 1
+    while start < len(lines):
+        end = lines.rfind(b"\n", start, start + _AT_ONCE_BYTES) + 1
+        end = end or lines.find(b"\n", start + _AT_ONCE_BYTES) + 1 or len(lines)
+        some = lines[start:end]
+        more, wrong = _at_once(some, number)
+        messages += more
+        faults += wrong
+        start, number = end, number + some.count(b"\n")
+    return messages, faults
+
+
+def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[str]]:
+    """Read *lines*, of which *number* is the first; those of `line_of` as one, in 1.1 µs a message.
+
+    Others, from a hand, are read one by one. A line feed stays one: no text may go on behind it.
     """
     try:
-        trees = orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
+        trees = orjson.loads(b"[" + lines[:-1].replace(b"\n", b"\n,") + b"]")
         messages = [
             tuple.__new__(
                 Recorded,
@@ -119,13 +136,13 @@ def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
             return messages, []
     except (KeyError, TypeError, AttributeError, ValueError):  # JSONDecodeError is a ValueError
         pass
-    return _one_by_one(lines)
+    return _one_by_one(lines, number)
 
 
-def _one_by_one(lines: bytes) -> tuple[list[Recorded], list[str]]:
+def _one_by_one(lines: bytes, first: int) -> tuple[list[Recorded], list[str]]:
     messages: list[Recorded] = []
     faults: list[str] = []
-    for number, line in enumerate(lines.split(b"\n"), 1):
+    for number, line in enumerate(lines.split(b"\n"), first):
         try:
             if not line.strip() or (message := _message_of(line)) is None:
                 continue
@@ -198,7 +215,8 @@ class Recording:
 
         With *append* a recording that is there is gone on with, and `cut` tells what a killed writer had
         left at its end. *about* goes into the header. Raises RecordingError: cannot be opened or written,
-        exists without *append*, is no recording, another process writes it.
+        exists without *append*, is no recording, another process writes it, ends with damage that no killed
+        writer leaves, or is anonymised where *about* does not say so, or the other way round.
         """
         self.path = path
         self.cut: Damage | None = None
@@ -212,9 +230,9 @@ class Recording:
         self._block_messages = block_messages
         self._lines: list[bytes] = []
         self._lines_bytes = 0
-        self._file = _opened(path, append=append)
+        self._file = opened_to_write(path, append=append)
         try:
-            self._go_on()
+            self._go_on(anonymised=bool((about or {}).get("anonymised")))
             self._write(orjson.dumps({**HEADER, **(about or {})}, option=orjson.OPT_APPEND_NEWLINE))
         except BaseException:
             self._file.close()
@@ -265,23 +283,26 @@ class Recording:
         finally:
             self._file.close()
 
-    def _go_on(self) -> None:
+    def _go_on(self, *, anonymised: bool) -> None:
         """Find the end of what is there, and cut off a block that was not written whole."""
         last: Member | None = None
-        torn: Gap | None = None
+        end: Member | Gap | None = None
         for piece in pieces(self._file, 0):
-            if last is None:  # never a byte of a file that is something else
-                _check_header(self.path, piece, strictly=True)
+            if end is None:  # never a byte of a file that is something else
+                check_header(self.path, piece, strictly=True)
+            end = piece
             if isinstance(piece, Member):
-                last, torn = piece, None
-            else:
-                torn = piece
+                check_names(self.path, piece.lines, anonymised=anonymised)
+                if not is_header(piece):
+                    last = piece
         if last is not None:
             messages, _ = messages_of(last.lines)
             self.last_us = messages[-1].received_us if messages else 0
-        if torn is not None:
-            self.cut = _damage(self.path, torn)
-            self._file.truncate(torn.offset)
+        if isinstance(end, Gap):
+            if not end.torn:
+                raise RecordingError(f"nothing is written behind damage: {_damage(self.path, end)}")
+            self.cut = _damage(self.path, end)
+            self._file.truncate(end.offset)
         self.size_bytes = self._file.seek(0, os.SEEK_END)
 
     def _write(self, lines: bytes) -> None:
@@ -299,22 +320,6 @@ class Recording:
                 f"{self.path} cannot be written: {error.strerror}; what it holds up to here can be read"
             ) from error
         self.size_bytes += len(block)
-
-
-def _opened(path: Path, *, append: bool) -> io.FileIO:
-    flags = os.O_RDWR | os.O_CREAT | (0 if append else os.O_EXCL)
-    try:
-        file = io.FileIO(os.open(path, flags, _MODE), "r+")
-    except FileExistsError as error:
-        raise RecordingError(f"{path} exists already") from error
-    except OSError as error:
-        raise RecordingError(f"{path} cannot be opened for writing: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise RecordingError(f"{path} is being written by another process") from error
-    return file
 
 
 # reading
@@ -355,11 +360,11 @@ def members(path: Path, *, from_block: int = 0) -> Iterator[Member | Damage]:
     Raises RecordingError: cannot be read, is no recording, or one of a later version.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with opened_to_read(path) as file:
             if (first := next(pieces(file, 0), None)) is None:
                 yield Damage(path, 0, 0, "the file is empty")
                 return
-            _check_header(path, first, strictly=False)
+            check_header(path, first, strictly=False)
             for piece in pieces(file, from_block):
                 yield _damage(path, piece) if isinstance(piece, Gap) else piece
     except OSError as error:
@@ -368,31 +373,13 @@ def members(path: Path, *, from_block: int = 0) -> Iterator[Member | Damage]:
 
 def is_header(block: Member) -> bool:
     """Tell whether a *block* is a header and nothing else, as the writer makes them."""
-    return block.lines.startswith(_HEADER_BEGINS) and block.lines.count(b"\n") == 1
+    return block.lines.startswith(BEGINS) and block.lines.count(b"\n") == 1
 
 
 def damaged_lines(path: Path, block: Member, faults: list[str]) -> Damage:
     """Give the Damage of a *block* with lines that are no messages."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return Damage(path, block.offset, block.length, faults[0] + more)
-
-
-def _check_header(path: Path, first: Piece, *, strictly: bool) -> None:
-    """Refuse what is no recording by its *first* piece; unless *strictly*, a header may be damaged."""
-    if isinstance(first, Gap):
-        if strictly or first.last:
-            raise RecordingError(f"{path} is no recording (gzip'd JSON lines): it begins with {first.reason}")
-        return
-    try:
-        header = orjson.loads(first.lines.partition(b"\n")[0])
-    except orjson.JSONDecodeError:
-        header = None
-    if not isinstance(header, dict) or header.get("recording") != NAME:
-        raise RecordingError(f"{path} is no recording: its first line is no header of one")
-    if header.get("version") != VERSION:
-        raise RecordingError(
-            f"{path} is a recording of version {header.get('version')}; this release reads version {VERSION}"
-        )
 
 
 def _damage(path: Path, gap: Gap) -> Damage:

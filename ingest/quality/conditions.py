@@ -105,11 +105,12 @@ def merged_conditions(told: Sequence[Conditions]) -> Conditions:
 
 def _condition(named: tuple[str, str, str, str, object], members: Sequence[Track]) -> Condition:
     values = [track.last_value for track in members]
+    least, greatest = min(values), max(values)
     return Condition(
         *named[:4],
-        value=math.fsum(values) / len(values),
-        least=min(values),
-        greatest=max(values),
+        value=min(max(sum(value / len(values) for value in values), least), greatest),  # never past a float
+        least=least,
+        greatest=greatest,
         sensors=len(values),
         time_us=max(track.last_us for track in members),
     )

@@ -219,6 +219,17 @@ class Redelivery:
             return None
         return Verdict([], self._held, self._pending[-len(self._held) :])
 
+    def sort_out(self, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], Verdict | None]:
+        """Take several, of any QoS: give those that are fresh by now, and the verdict if it is reached."""
+        fresh: list[Delivery] = []
+        verdict: Verdict | None = None
+        for delivery in deliveries:
+            if verdict is not None or not delivery.flags & QOS:
+                fresh.append(delivery)
+            elif (verdict := self.feed(delivery)) is not None:
+                fresh += verdict.fresh
+        return fresh, verdict
+
     def give_up(self) -> Verdict:
         """End the comparison: whatever is held is fresh, since the run stopped short of a suffix."""
         return Verdict(self._held, [], [])

@@ -17,6 +17,7 @@ from ingest.migrate import Database
 from ingest.model import Delivery, Gateway, RejectedRow, Rejection, Row
 from ingest.observe.logs import Repeats
 from ingest.observe.metrics import Metrics
+from ingest.quality import Conditions
 from ingest.quality_watch import QualityWatch
 from ingest.resolve import Catalog
 from ingest.settings import Settings
@@ -281,3 +282,21 @@ async def test_switched_off_it_does_nothing(dsn: str) -> None:
         await asyncio.sleep(0.5)
     await watch.leave(5)
     assert await rows_of(dsn) == []
+
+
+def test_a_fault_of_the_conditions_leaves_them_out(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watch_of(dsn)
+    committed(watch, [Row(series_of(greenhouse_id=SARA_01), now_us(), 21.5, None, "")])
+    watch.catch_up()
+    monkeypatch.setattr("ingest.quality.conditions.heapq.nsmallest", UUID)
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert watch.conditions == Conditions([], 0)
+    assert [line["event"] for line in logs] == ["quality_survey_failed"]
+    monkeypatch.undo()
+    watch_again = watch_of(dsn)
+    committed(watch_again, [Row(series_of(greenhouse_id=SARA_01), now_us(), 21.5, None, "")])
+    watch_again.catch_up()
+    conditions = watch_again.conditions
+    assert conditions is not None
+    assert [each.value for each in conditions.shown] == [21.5]

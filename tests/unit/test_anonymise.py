@@ -276,3 +276,9 @@ def test_another_key_gives_other_names() -> None:
     same_topic, same = changed(topic, payload)
     assert not set(other_topic.split("/")[1:]) & set(same_topic.split("/")[1:])
     assert not other.keys() & same.keys()
+
+
+def test_a_dollar_is_the_brokers_in_front_alone() -> None:
+    levels = ANONYMISER.message(Recorded(RECEIPT_US, "elsewhere/$SARA/$north", b"1")).topic.split("/")
+    assert not [each for each in levels if "$" in each]
+    assert ANONYMISER.message(Recorded(RECEIPT_US, "$SYS/$SARA", b"1")).topic.startswith("$SYS/x")

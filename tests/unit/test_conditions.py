@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from uuid import UUID, uuid4
 
 from ingest.model import Row
@@ -92,3 +93,14 @@ def test_of_several_workers_the_newest_counts() -> None:
     many = Conditions([condition(f"{number:04}", 1.0, 1) for number in range(MAX_SHOWN)], MAX_SHOWN)
     assert len(merged_conditions([many, other]).shown) == MAX_SHOWN
     assert merged_conditions([]) == ([], 0)
+
+
+def test_values_that_no_float_can_sum_up_have_a_mean() -> None:
+    stream = Stream()
+    for value in (1e308, 1e308, 1.7e308):
+        stream.send(series_of(minimum=-sys.float_info.max, maximum=sys.float_info.max), value)
+    (shown,) = of(stream).shown
+    assert 1e308 < shown.value < 1.7e308
+    for _ in range(3):  # the mean of these is past the greatest, rounded
+        stream.send(series_of(sensor_type_id=HUMIDITY, maximum=sys.float_info.max), sys.float_info.max)
+    assert of(stream).shown[0].value == sys.float_info.max

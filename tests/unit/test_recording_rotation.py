@@ -76,3 +76,65 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordingError, match="cannot be made a folder: Not a directory"):
         Output(tmp_path / "file" / "days", folder=True, about={})
+
+
+def test_a_clock_that_goes_back_leaves_names_in_order(tmp_path: Path) -> None:
+    output = Output(tmp_path, folder=True, about={}, rotate_s=10)
+    fill(output, messages(12))
+    output.flush(START_US + 40_000_000)  # the file is over, and then the clock is put back
+    fill(output, messages(3))
+    output.close()
+    assert held(tmp_path) == {
+        "20251126T090000.000000Z.jsonl.gz": 10,
+        "20251126T090010.000000Z.jsonl.gz": 2,
+        "20251126T090011.000001Z.jsonl.gz": 3,
+    }
+    times = [each.received_us for path in sorted(tmp_path.iterdir()) for each in read_all(path)[0]]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_run_goes_on_where_the_one_before_ended(tmp_path: Path, *, torn: bool) -> None:
+    (tmp_path / "zzz.jsonl.gz").touch()  # nothing of ours
+    output = Output(tmp_path, folder=True, about={}, rotate_s=10)
+    fill(output, messages(25))
+    output.close()
+    newest = output.files[-1]
+    whole = newest.stat().st_size
+    with newest.open("ab") as file:
+        file.write(newest.read_bytes()[:10] if torn else b"")
+    again = Output(tmp_path, folder=True, about={}, rotate_s=10)
+    assert again.files == [newest]
+    assert newest.read_bytes()[:whole].startswith(b"\x1f\x8b\x08")
+    fill(again, messages(2))  # by a clock that was put back
+    fill(again, messages(1, first=40))
+    again.close()
+    assert [each.name for each in again.files] == [newest.name, "20251126T090040.000000Z.jsonl.gz"]
+    found = [read_all(path) for path in (*output.files, again.files[-1])]
+    assert not [damage for _, damages in found for damage in damages]
+    times = [each.received_us for recorded, _ in found for each in recorded]
+    assert times == sorted(set(times))
+    assert len(times) == 28
+
+
+def test_a_newest_file_without_messages_is_none_to_go_back_behind(tmp_path: Path) -> None:
+    empty = tmp_path / "20251126T090100.000000Z.jsonl.gz"
+    empty.touch()
+    output = Output(tmp_path, folder=True, about={})
+    fill(output, messages(1))
+    output.close()
+    assert [each.received_us for each in read_all(empty)[0]] == [START_US + 60_000_000]
+
+
+def test_a_folder_holds_messages_with_names_or_without(tmp_path: Path) -> None:
+    output = Output(tmp_path, folder=True, about={"anonymised": True})
+    fill(output, messages(1))
+    output.close()
+    with pytest.raises(RecordingError, match="holds anonymised messages, and what is to come is not: take"):
+        Output(tmp_path, folder=True, about={"anonymised": False})
+
+
+def test_folders_that_it_makes_are_nobody_elses_to_read(tmp_path: Path) -> None:
+    Output(tmp_path / "recordings" / "of" / "days", folder=True, about={})
+    made = [tmp_path / "recordings", *sorted((tmp_path / "recordings").rglob("*"))]
+    assert [each.stat().st_mode & 0o777 for each in made] == [0o700] * 3
