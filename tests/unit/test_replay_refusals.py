@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ingest.cli import app
 from ingest.commands.broker_option import chosen_broker
 from ingest.load import resume
-from ingest.load.recording import Recorded, Recording
+from ingest.load.recording import Recorded, Recording, read
 from ingest.load.resume import Position, ResumePoint
 from ingest.settings import Settings
 
@@ -68,7 +68,8 @@ def test_nothing_is_not_published_again_and_again(tmp_path: Path) -> None:
 
 
 def kept(path: Path, shift_us: int | None) -> ResumePoint:
-    point = ResumePoint(Position(0, 200, 1), shift_us=shift_us, began_us=(BEGAN_US,))
+    block = list(read(path))[1]  # the first holds the header
+    point = ResumePoint(Position(0, block.offset, 1), shift_us=shift_us, began_us=(BEGAN_US,))
     resume.write(resume.resume_file([path]), point, [path], TARGET, to_disk=False)
     return point
 
