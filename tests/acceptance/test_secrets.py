@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 
 from ingest.cli import app
+from ingest.load.recording import Recorded, Recording
 from ingest.migrate import Database, migrate
 from tests.acceptance.command_line import CommandLine
 from tests.integration.plain_postgres import create_timeseries_schema
@@ -67,6 +68,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "schema apply": (),
     "schema undo": ("--dry-run",),
     "schema baseline": ("--database", "metadata", "--version", "11"),
+    "record": ("--output", "recorded.jsonl.gz", "--duration", "1"),
+    "replay": ("played.jsonl.gz", "--fast", "--deadline", "1"),
+    "simulate": ("--gateways", "1", "--duration", "1", "--output", "simulated.jsonl.gz"),
+    "import": ("history.csv", "--timezone", "UTC"),
+    "export": ("--since", "1d", "--output", "exported.csv"),
 }
 WITHOUT_SETTINGS = {"demo"}
 """It makes its own servers and reads no setting."""
@@ -84,7 +90,8 @@ def commands(group: typer.Typer, path: str = "") -> Iterator[str]:
         yield f"{path}{command.name or command.callback.__name__}"
     for inner in group.registered_groups:
         assert inner.typer_instance is not None
-        yield from commands(inner.typer_instance, f"{path}{inner.name} ")
+        # A group without a name puts its commands beside the others.
+        yield from commands(inner.typer_instance, f"{path}{inner.name} " if type(inner.name) is str else path)
 
 
 def environment_of(directory: Path, server: str, broker_port: int) -> dict[str, str]:
@@ -105,6 +112,9 @@ def environment_of(directory: Path, server: str, broker_port: int) -> dict[str, 
 @pytest.fixture
 def ingest(tmp_path: Path) -> CommandLine:
     (tmp_path / "catalog.json").write_text("{}")
+    (tmp_path / "history.csv").write_text("time,value,sensor_id\n2026-01-01 00:00:00,1,PROBE\n")
+    with Recording(tmp_path / "played.jsonl.gz") as played:
+        played.write(Recorded(1_767_225_600_000_000, "GREENHOUSE/SARA", b'{"CO2": 400}'))
     return CommandLine(tmp_path)
 
 
