@@ -82,7 +82,7 @@ async def test_a_message_that_the_server_does_not_survive(
     (rejected,) = json.loads(letter["rejected"])
     assert rejected["reason"] == "database_refused"
     assert rejected["detail"].startswith("10 attempts ended with: ")
-    assert "administrator command (SQLSTATE 08003)" in rejected["detail"]
+    assert rejected["detail"].endswith("(SQLSTATE 08003)")  # the driver's words depend on where it was
     assert sorted(await greenhouse.values()) == [float(number) for number in range(40) if number != 17]
     counters = await greenhouse.counters(worker.client_id)
     assert (counters["committed"], counters["written"], counters["rejected"]) == (40, 39, 1)
