@@ -50,7 +50,7 @@ class Columns:
             (mapped[field],) if field in mapped else HEADINGS[field] for field in Cells._fields
         ]
         self._constants = [constants.get(field) for field in Cells._fields]
-        self._absent: set[str] = set()
+        self._unseen = set(mapped.values())
 
     def places(self, header: Sequence[str], file: str) -> list[int | None]:
         """Give for each field its position in a CSV file's *header*. ConfigurationError lists every fault."""
@@ -71,6 +71,7 @@ class Columns:
             found.append(folded.index(name) if fitting else None)
         if faults:
             raise ConfigurationError(faults)
+        self._unseen.clear()
         return found
 
     def of_row(self, row: Sequence[str], places: Sequence[int | None]) -> Cells:
@@ -82,30 +83,24 @@ class Columns:
 
     def of_object(self, record: Mapping[str, Any]) -> Cells:
         """Give what a JSON object says; null says nothing."""
+        if self._unseen:
+            self._unseen.difference_update(record)
         cells = []
-        for field, candidates, constant in zip(Cells._fields, self._candidates, self._constants, strict=True):
+        for candidates, constant in zip(self._candidates, self._constants, strict=True):
             cell = constant
             for name in candidates:
-                if name in record:
-                    self._absent.discard(field)
-                    if (said := record[name]) is not None:
-                        cell = said
-                        break
+                if (said := record.get(name)) is not None:
+                    cell = said
+                    break
             cells.append(cell)
         return Cells._make(cells)
 
-    def begin(self) -> None:
-        """Begin a file of JSON objects, which has no header to be judged by."""
-        self._absent = {*NEEDED, *self._mapped}
-
-    def absent(self, file: str) -> list[str]:
-        """Give a fault for each field, needed or named by somebody, that no object of *file* has."""
+    def unseen(self) -> list[str]:
+        """Give the columns somebody named that no JSON object had: faults, once all were read."""
         return [
-            f"{file}: --column {field}={self._mapped[field]}: no record has {self._mapped[field]!r}"
-            if field in self._mapped
-            else f"{file}: no record has a key for the {field}: say --column {field}=NAME"
-            for field in Cells._fields
-            if field in self._absent
+            f"--column {field}={column}: no record has {column!r}"
+            for field, column in self._mapped.items()
+            if column in self._unseen
         ]
 
 

@@ -262,13 +262,9 @@ class _Import:
         """Look at every record. Raises ConfigurationError with what is to be mended first, or Stopped."""
         survey, done_bytes = self.survey, 0
         total_bytes = sum(table.bytes for table in self.tables)
-        faults: list[str] = []
         for table, places in zip(self.tables, self._places, strict=True):
-            objects = False
-            self.columns.begin()
             for record, outcome in self._looked_at(table, places):
                 survey.records += 1
-                objects = objects or record.fault is None
                 if isinstance(outcome, Row):
                     survey.note_time(outcome.time_us)
                 elif outcome is not None:
@@ -277,8 +273,7 @@ class _Import:
                     self._on_progress(Progress("looking", done_bytes + table.bytes_read, total_bytes))
                     await self._breathe()
             done_bytes += table.bytes
-            if objects and table.format == "jsonl":
-                faults += self.columns.absent(str(table.path))
+        faults = self.columns.unseen() if survey.records else []
         faults += survey.faults(reject_names=reject_names)
         if faults:
             advice = "nothing was written"

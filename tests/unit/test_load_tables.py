@@ -42,15 +42,6 @@ def test_what_is_no_row(tmp_path: Path) -> None:
     ]
 
 
-def test_a_stray_quote_swallows_no_row_unheard(tmp_path: Path) -> None:
-    found = table(tmp_path / "a.csv", b't,v,m\nt1,1,"abc\nt2,2,x\nt3,3,"def"\nt4,4,y\n')
-    records = list(found.records())
-    assert [record.fault for record in records] == ["no CSV: ',' expected after '\"'", None]
-    assert records[1].content == ["t4", "4", "y"]
-    with pytest.raises(ConfigurationError, match="its first line is no CSV"):
-        table(tmp_path / "b.csv", b't,"v"m\n1,2\n')
-
-
 def test_json_lines(tmp_path: Path) -> None:
     long = b'{"a": "' + b"x" * MAX_LINE_BYTES * 2 + b'"}\n'
     found = table(tmp_path / "a.json", b'{"a": 1}\n\n[]\n{"a": NaN}\n' + long + b'\xff\n{"a": 2}')
