@@ -6,6 +6,7 @@ read; a constant stands for the cells that say nothing.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ingest.errors import ConfigurationError
@@ -25,6 +26,7 @@ HEADINGS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What a field's column is called where nobody says, in any case."""
 NEEDED: Final = ("time", "value")
+_KEYS_TOLD: Final = 20
 
 
 class Cells(NamedTuple):
@@ -50,7 +52,14 @@ class Columns:
             (mapped[field],) if field in mapped else HEADINGS[field] for field in Cells._fields
         ]
         self._constants = [constants.get(field) for field in Cells._fields]
-        self._unseen = set(mapped.values())
+        self._wanted = [
+            (field, candidates)
+            for field, candidates in zip(Cells._fields, self._candidates, strict=True)
+            if field in mapped or field in NEEDED
+        ]
+        self._unseen: list[tuple[str, tuple[str, ...]]] | None = None
+        """Of the wanted, those that no object of the file under way had; None before its first."""
+        self._first_keys: list[str] = []
 
     def places(self, header: Sequence[str], file: str) -> list[int | None]:
         """Give for each field its position in a CSV file's *header*. ConfigurationError lists every fault."""
@@ -71,7 +80,6 @@ class Columns:
             found.append(folded.index(name) if fitting else None)
         if faults:
             raise ConfigurationError(faults)
-        self._unseen.clear()
         return found
 
     def of_row(self, row: Sequence[str], places: Sequence[int | None]) -> Cells:
@@ -83,8 +91,6 @@ class Columns:
 
     def of_object(self, record: Mapping[str, Any]) -> Cells:
         """Give what a JSON object says; null says nothing."""
-        if self._unseen:
-            self._unseen.difference_update(record)
         cells = []
         for candidates, constant in zip(self._candidates, self._constants, strict=True):
             cell = constant
@@ -95,13 +101,25 @@ class Columns:
             cells.append(cell)
         return Cells._make(cells)
 
-    def unseen(self) -> list[str]:
-        """Give the columns somebody named that no JSON object had: faults, once all were read."""
-        return [
-            f"--column {field}={column}: no record has {column!r}"
-            for field, column in self._mapped.items()
-            if column in self._unseen
-        ]
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Note which columns a JSON object has; null is there, too."""
+        if self._unseen is None:
+            self._unseen = self._wanted
+            self._first_keys = list(itertools.islice(record, _KEYS_TOLD))
+        if self._unseen:
+            self._unseen = [each for each in self._unseen if not any(name in record for name in each[1])]
+
+    def unseen(self, file: str) -> list[str]:
+        """Give the columns that no object noted of *file* had, as faults; what comes next is another's."""
+        faults = []
+        for field, (name, *_) in self._unseen or ():
+            if field in self._mapped:
+                faults.append(f"{file}: --column {field}={name}: no record has {name!r}")
+            else:
+                there_are = f"the first record has {', '.join(self._first_keys) or 'nothing'}"
+                faults.append(f"{file}: no record has a {field}: say --column {field}=NAME; {there_are}")
+        self._unseen = None
+        return faults
 
 
 def read_mapping(pairs: Sequence[str]) -> dict[str, str]:

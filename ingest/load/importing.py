@@ -256,11 +256,12 @@ class _Import:
             elif is_csv:
                 yield record, look(columns.of_row(record.content, places))
             else:
+                columns.note(record.content)
                 yield record, look(columns.of_object(record.content))
 
     async def look_through(self, *, reject_names: bool) -> None:
         """Look at every record. Raises ConfigurationError with what is to be mended first, or Stopped."""
-        survey, done_bytes = self.survey, 0
+        survey, done_bytes, faults = self.survey, 0, list[str]()
         total_bytes = sum(table.bytes for table in self.tables)
         for table, places in zip(self.tables, self._places, strict=True):
             for record, outcome in self._looked_at(table, places):
@@ -273,7 +274,7 @@ class _Import:
                     self._on_progress(Progress("looking", done_bytes + table.bytes_read, total_bytes))
                     await self._breathe()
             done_bytes += table.bytes
-        faults = self.columns.unseen() if survey.records else []
+            faults += self.columns.unseen(str(table.path))
         faults += survey.faults(reject_names=reject_names)
         if faults:
             advice = "nothing was written"

@@ -214,6 +214,12 @@ async def test_wrong_columns_and_zones_are_told_before_the_first_row(dsn: str, t
         await imported(dsn, naive, mapped={"time": "at"})
     with pytest.raises(ConfigurationError, match="--column time=when: no record has 'when'"):
         await imported(dsn, naive, mapped={"time": "when"})
+    beside = lines(tmp_path / "f.csv", "time,value,Val,sensor", f"2024-07-01T10:00:00Z,1,1,{PROBE}")
+    capital = objects(tmp_path / "g.jsonl", {"time": "2024-07-01T10:00:00Z", "Value": 1, "sensor": "PROBE"})
+    with pytest.raises(ConfigurationError, match="no record has a value: say --column value=NAME"):
+        await imported(dsn, beside, capital)
+    with pytest.raises(ConfigurationError, match="--column value=val: no record has 'val'"):
+        await imported(dsn, beside, capital, mapped={"value": "val"})
     with pytest.raises(ConfigurationError, match="its name does not tell the format"):
         await imported(dsn, lines(tmp_path / "d.xlsx", "x"))
     with pytest.raises(ConfigurationError, match="its first line is empty"):

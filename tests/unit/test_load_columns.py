@@ -49,12 +49,17 @@ def test_every_fault_of_a_header_is_told() -> None:
     ]
 
 
-def test_columns_that_no_object_has_are_told() -> None:
+def test_columns_that_no_object_of_a_file_has_are_told() -> None:
     columns = Columns({"time": "at", "unit": "u"}, {})
-    columns.of_object({"at": 1})
-    assert columns.unseen() == ["--column unit=u: no record has 'u'"]
-    columns.of_object({"u": None})
-    assert columns.unseen() == []
+    assert columns.unseen("empty.jsonl") == []
+    columns.note({"at": 1, "Value": 2})
+    assert columns.unseen("a.jsonl") == [
+        "a.jsonl: no record has a value: say --column value=NAME; the first record has at, Value",
+        "a.jsonl: --column unit=u: no record has 'u'",
+    ]
+    columns.note({"at": 1, "value": None})
+    columns.note({"u": None})
+    assert columns.unseen("b.jsonl") == []
 
 
 def test_a_mapping_is_read() -> None:
