@@ -11,6 +11,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
 
 import orjson
@@ -113,21 +114,29 @@ class Table:
         if _SURROGATE.search(first):
             raise ConfigurationError([f"{self.path}: its first line is not UTF-8"])
         self.delimiter = delimiter or max(_DELIMITERS, key=first.count)
-        self.header = next(csv.reader([first], delimiter=self.delimiter))
+        try:
+            self.header = next(csv.reader([first], delimiter=self.delimiter, strict=True))
+        except csv.Error as error:
+            raise ConfigurationError([f"{self.path}: its first line is no CSV: {error}"]) from error
 
     def _csv(self, stream: IO[bytes]) -> Iterator[Record]:
-        rows = csv.reader(_text_lines(stream), delimiter=self.delimiter)
-        next(rows)
+        lines = _Lines(stream)
+        next(iter(lines))
+        lines.settle()
+        rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
         width = len(self.header)
         while True:
-            line = rows.line_num + 1
+            line = lines.settled + 1
             try:
                 cells = next(rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Record(line, [], f"no CSV: {error}")
+                # Of a stray quote's lines only the first is in doubt: those it swallowed are read anew.
+                yield Record(line, [lines.back_to_second()], f"no CSV: {error}")
+                rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
                 continue
+            lines.settle()
             if len(cells) != width:
                 if cells:  # an empty line is none
                     fault = f"{len(cells)} cells under a header of {width}"
@@ -205,6 +214,34 @@ class Rejects:
         else:
             cells = dict(zip(table.header, record.content, strict=True))
             self._csv.writerow([*(cells.get(name, "") for name in self._columns), *told, ""])
+
+
+class _Lines:
+    """The lines of a CSV file, of which those since the last record can be read again."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.settled = 0
+        """How many belong to what came before."""
+        self._fresh = _text_lines(stream)
+        self._again: deque[str] = deque()
+        self._since: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._again.popleft() if self._again else next(self._fresh, ""):
+            self._since.append(line)
+            yield line
+
+    def settle(self) -> None:
+        self.settled += len(self._since)
+        self._since.clear()
+
+    def back_to_second(self) -> str:
+        """Give the first line since the last record, without its end; the second is the next to be read."""
+        first, *others = self._since
+        self._again.extendleft(reversed(others))
+        self._since.clear()
+        self.settled += 1
+        return first.rstrip("\r\n")
 
 
 class _Gzip(gzip.GzipFile):

@@ -42,6 +42,34 @@ def test_what_is_no_row(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path, end: str) -> None:
+    text = ["a,b,c", 't1,1,"abc', "t2,2,x", 't3,3,"def"', 't4,"4', '",y', 't5,5,"z', "t6,6,", ""]
+    first = table(tmp_path / "a.csv", end.join(text).encode())
+    records = list(first.records())
+    assert [(record.line, record.content) for record in records] == [
+        (2, ['t1,1,"abc']),
+        (3, ["t2", "2", "x"]),
+        (4, ["t3", "3", "def"]),
+        (5, ["t4", f"4{end}", "y"]),
+        (7, ['t5,5,"z']),
+        (8, ["t6", "6", ""]),
+    ]
+    assert [record.line for record in records if record.fault is not None] == [2, 7]
+    path = tmp_path / "r.csv"
+    with Rejects(path, [first]) as rejects:
+        rejects.write(first, records[0], Rejection("", "bad_payload", "why"))
+    (again,) = table(path, path.read_bytes()).records()
+    assert again.content[-1] == 't1,1,"abc', "what is no CSV is kept as it was read"
+
+
+def test_many_stray_quotes_are_read_in_one_go(tmp_path: Path) -> None:
+    found = table(tmp_path / "a.csv", b"a,b\n" + b'1,"x\n2,y\n' * 5_000)
+    records = list(found.records())
+    assert [record.line for record in records] == list(range(2, 10_002))
+    assert [record.fault is None for record in records] == [False, True] * 5_000
+
+
 def test_json_lines(tmp_path: Path) -> None:
     long = b'{"a": "' + b"x" * MAX_LINE_BYTES * 2 + b'"}\n'
     found = table(tmp_path / "a.json", b'{"a": 1}\n\n[]\n{"a": NaN}\n' + long + b'\xff\n{"a": 2}')
@@ -57,7 +85,7 @@ def test_formats_told_by_name_or_by_word(tmp_path: Path) -> None:
     assert table(tmp_path / "a.jsonl.gz", b"").format == "jsonl"
     assert table(tmp_path / "a.dat", b'{"a": 1}', file_format="jsonl").format == "jsonl"
     assert table(tmp_path / "b.csv", b"a:b\n", delimiter=":").header == ["a", "b"]
-    for content in (b"", b"\n1,2\n", b"\xff,b\n"):
+    for content in (b"", b"\n1,2\n", b"\xff,b\n", b'a,"b\n1,2\n', b"a\rb\n"):
         with pytest.raises(ConfigurationError, match="its first line is"):
             table(tmp_path / "c.csv", content)
     with pytest.raises(ConfigurationError, match="does not tell the format"):
