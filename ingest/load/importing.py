@@ -46,6 +46,7 @@ NAMES_KEPT: Final = 100
 """Of the names that are wrong; the others are counted."""
 _LOOK_UP: Final = 2_000
 """Records after which others may run, 20 ms: signals, and the bar."""
+_STILL_TEXT: Final = "rejected before, and not mended: its text stands in rejected_text, and it has no value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,11 +254,17 @@ class _Import:
         for record in table.records():
             if record.fault is not None:
                 yield record, Rejection("", "bad_payload", record.fault)
-            elif is_csv:
-                yield record, look(columns.of_row(record.content, places))
+                continue
+            text = table.rejected_text(record)
+            if is_csv:
+                outcome = look(columns.of_row(record.content, places))
             else:
-                columns.note(record.content)
-                yield record, look(columns.of_object(record.content))
+                if not text:
+                    columns.note(record.content)
+                outcome = look(columns.of_object(record.content))
+            if outcome is None and text:
+                outcome = Rejection("", "bad_payload", _STILL_TEXT)
+            yield record, outcome
 
     async def look_through(self, *, reject_names: bool) -> None:
         """Look at every record. Raises ConfigurationError with what is to be mended first, or Stopped."""

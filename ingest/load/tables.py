@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 FileFormat: TypeAlias = Literal["csv", "jsonl"]
 
 MAX_LINE_BYTES: Final = 1_048_576
-"""A longer one is no record, and nothing of it is kept."""
+"""A longer one is no record, and only its beginning is kept."""
+_BEGINNING: Final = 1_000
 REJECTED: Final = ("rejected_file", "rejected_line", "rejected_reason", "rejected_detail", "rejected_text")
-"""What a file of rejected records has beside their own columns; not read when it is imported."""
+"""What a file of rejected records has beside their own columns; no field of a reading is read from it."""
 
 _SUFFIXES: Final[dict[str, FileFormat]] = {
     "csv": "csv",
@@ -81,6 +82,7 @@ class Table:
             raise ConfigurationError([f"{path}: {error.strerror or error}"]) from error
         except (EOFError, zlib.error) as error:
             raise CheckFailed(f"{path}: damaged: {error}") from error
+        self._text_at = self.header.index(REJECTED[4]) if REJECTED[4] in self.header else None
 
     def records(self) -> Iterator[Record]:
         """Read it. Raises CheckFailed where it cannot be read to its end."""
@@ -92,6 +94,12 @@ class Table:
                     yield record
         except (OSError, EOFError, zlib.error) as error:  # gzip's BadGzipFile is an OSError
             raise CheckFailed(f"{self.path}: cannot be read after line {line}: {error}") from error
+
+    def rejected_text(self, record: Record) -> object:
+        """Give the text that a *record* without fault has from an earlier run, if this is a file of such."""
+        if self.format == "jsonl":
+            return record.content.get(REJECTED[4])
+        return None if self._text_at is None else record.content[self._text_at]
 
     @property
     def bytes_read(self) -> int:
@@ -153,7 +161,7 @@ class Table:
             if len(text) == MAX_LINE_BYTES and not text.endswith(b"\n"):
                 while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     pass
-                yield Record(line, text[:0], f"a line of {MAX_LINE_BYTES} bytes and more")
+                yield Record(line, text[:_BEGINNING], f"a line of {MAX_LINE_BYTES} bytes and more")
             elif text.strip():
                 record = parse_payload(text, self._max_depth)
                 if isinstance(record, dict):
@@ -213,7 +221,8 @@ class Rejects:
             self._csv.writerow([*("" for _ in self._columns), *told, text])
         else:
             cells = dict(zip(table.header, record.content, strict=True))
-            self._csv.writerow([*(cells.get(name, "") for name in self._columns), *told, ""])
+            text = cells.get(REJECTED[4], "")
+            self._csv.writerow([*(cells.get(name, "") for name in self._columns), *told, text])
 
 
 class _Lines:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import gzip
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -124,6 +126,32 @@ async def test_what_was_rejected_is_mended_and_imported_again(dsn: str, tmp_path
     assert counts(await imported(dsn, second, rejected=first)) == (1, 1, 0, 0, 0)
     assert len(first.read_text().splitlines()) == 1, "nothing of an earlier run is left in it"
     assert [each["value"] for each in await rows(dsn)] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+async def test_what_was_no_record_is_rejected_until_it_is_mended(
+    dsn: str, tmp_path: Path, suffix: str
+) -> None:
+    broken = {"csv": ["time,value,sensor", '2024-07-01T10:00:00Z,"1'], "jsonl": ["{value: 1}"]}
+    files = [tmp_path / f"{number}.{suffix}" for number in range(4)]
+    lines(files[0], *broken[suffix])
+    for path, rejected in pairwise(files):
+        report = await imported(dsn, path, rejected=rejected)
+        assert counts(report) == (1, 0, 0, 0, 1)
+        assert report.rejected == {"bad_payload": 1}
+    told = files[3].read_text()
+    if suffix == "csv":
+        (row,) = csv.DictReader(told.splitlines())
+    else:
+        row = json.loads(told)
+    assert row["rejected_text"].strip() == broken[suffix][-1], "the text goes on from file to file"
+    assert "rejected_text" in row["rejected_detail"]
+    mended = {"time": "2024-07-01T10:00:00Z", "value": 1, "sensor": str(PROBE), "rejected_text": ""}
+    if suffix == "csv":
+        lines(files[3], ",".join(mended), ",".join(map(str, mended.values())))
+    else:
+        objects(files[3], mended)
+    assert counts(await imported(dsn, files[3])) == (1, 1, 0, 0, 0)
 
 
 async def test_json_lines(dsn: str, tmp_path: Path) -> None:

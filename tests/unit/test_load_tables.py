@@ -78,6 +78,8 @@ def test_json_lines(tmp_path: Path) -> None:
         (1, True), (3, False), (4, True), (5, False), (6, False), (7, True),
     ]  # fmt: skip
     assert records[-1].content == {"a": 2}
+    assert long.startswith(records[3].content)
+    assert 0 < len(records[3].content) < 10_000, "enough to be rejected again, not to fill a disk"
     assert "not UTF-8" in (records[4].fault or "")
 
 
