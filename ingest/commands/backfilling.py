@@ -59,6 +59,7 @@ def run(
     target = direct_point.target_of(settings.dsn("timeseries"))
     path = direct_point.point_file(files)
     point = direct_point.read(path, files, target) if resume else DirectPoint()
+    point = point._replace(began_us=direct_point.began_of(files))
     if point.finished:
         remark(f"everything is in the table already, says {path}: without --resume it is looked at again")
     rejects = None if rejected is None else Rejects(rejected, kept_bytes=point.rejected_bytes)

@@ -115,7 +115,7 @@ async def backfill(
     Raises a DatabaseFault where there is no catalog to begin with.
     """
     began_s = time.monotonic()
-    report = DirectReport(files, point.account.copied(), point=point)
+    report = DirectReport(files, point.account.copied(), point=point._replace(finished=False))
     pieces = pieces_of(files, point.position, settings.write.max_batch_rows)
     run = _Run(pieces, report, keep_point, rejects, stop or asyncio.Event(), on_progress)
     run.limit = AHEAD * connections
@@ -200,7 +200,9 @@ class _Run:
             kept_bytes = report.point.rejected_bytes
             if self._rejects is not None:
                 kept_bytes = self._rejects.write(taken.incomplete)
-            report.point = DirectPoint(piece.end, report.account, kept_bytes)
+            report.point = report.point._replace(
+                position=piece.end, account=report.account, rejected_bytes=kept_bytes
+            )
             counted = True
             self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
         if counted:

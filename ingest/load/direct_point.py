@@ -6,6 +6,7 @@ the one after.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import orjson
 
 from ingest.errors import RecordingError
 from ingest.load.backfill import Account
+from ingest.load.recording import Damage, members, messages_of
 from ingest.load.resume import Position
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class DirectPoint(NamedTuple):
     rejected_bytes: int = 0
     """What the file of rejected messages holds of them."""
     finished: bool = False
+    began_us: tuple[int, ...] = ()
+    """When the first message of each file came, by which another recording of the same name is told."""
 
 
 def point_file(files: Sequence[Path]) -> Path:
@@ -56,6 +60,7 @@ def write(path: Path, point: DirectPoint, files: Sequence[Path], target: str) ->
         "account": point.account.as_json(),
         "rejected_bytes": point.rejected_bytes,
         "finished": point.finished,
+        "began_us": point.began_us,
     }
     beside = path.with_name(path.name + ".new")
     try:
@@ -80,16 +85,49 @@ def read(path: Path, files: Sequence[Path], target: str) -> DirectPoint:
             Account.of_json(tree["account"]),
             int(tree["rejected_bytes"]),
             tree["finished"] is True,
+            tuple(map(int, tree.get("began_us", ()))),
         )
         known = (tree["version"], tree["files"], tree["target"])
     except FileNotFoundError:
         return DirectPoint()
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(f"{path} is no resume point; remove it to begin anew") from error
     if known != (_VERSION, [each.name for each in files], target):
         raise RecordingError(
             f"{path} is of another backfill ({known[1]} into {known[2]}); remove it to begin anew"
         )
+    _check(path, point, files)
     return point
+
+
+def began_of(files: Sequence[Path]) -> tuple[int, ...]:
+    """Give when the first message of each of *files* came; 0 where none can be read."""
+    return tuple(map(_began, files))
+
+
+def _began(path: Path) -> int:
+    with contextlib.suppress(RecordingError):
+        for block in members(path):
+            if not isinstance(block, Damage) and (messages := messages_of(block.lines)[0]):
+                return messages[0].received_us
+    return 0
+
+
+def _check(path: Path, point: DirectPoint, files: Sequence[Path]) -> None:
+    """Refuse a *point* that is of what the files held before, not of what they hold now."""
+    file, offset, _ = point.position
+    now_us = began_of(files) if point.began_us else ()
+    if (
+        not 0 <= file < len(files)
+        or len(point.began_us) != len(now_us)
+        or any(then not in (0, now) for then, now in zip(point.began_us, now_us, strict=True))
+    ):
+        raise RecordingError(f"{path} is of other recordings of the same names; remove it to begin anew")
+    try:
+        size = files[file].stat().st_size
+    except OSError as error:
+        raise RecordingError(f"{files[file]} cannot be read: {error.strerror}") from error
+    if size < offset:
+        raise RecordingError(f"{files[file]} is shorter than {path} says; remove that to begin anew")

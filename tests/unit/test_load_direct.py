@@ -49,6 +49,8 @@ def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
     target = direct_point.target_of("postgresql://ingest:secret@db:5432/greenhouse?sslmode=require")
     assert (path.name, target) == ("a.jsonl.gz.direct", "db:5432/greenhouse")
     assert direct_point.read(path, files, target) == DirectPoint()
+    for file in files:
+        file.write_bytes(bytes(100))
     account = Account(9, 1, 2, 8, 3, 2, 1, Counter({"bad_value": 2}), {"bad_value": "why"}, 4)
     point = DirectPoint(Position(1, 77), account, 123)
     direct_point.write(path, point, files, target)
@@ -61,6 +63,25 @@ def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(RecordingError, match="is no resume point"):
             direct_point.read(path, files, target)
+
+
+def test_a_point_is_of_what_the_files_hold(tmp_path: Path) -> None:
+    files = [write(tmp_path / "a.jsonl.gz", numbered(20), block=5)]
+    path = direct_point.point_file(files)
+    point = DirectPoint(Position(0, files[0].stat().st_size), began_us=direct_point.began_of(files))
+    direct_point.write(path, point, files, "db")
+    assert direct_point.read(path, files, "db") == point
+    with Recording(files[0], append=True) as recording:
+        recording.write(recorded({"SENSOR_01": 1}, 2_000))
+    assert direct_point.read(path, files, "db") == point, "a file that grew is the same"
+    files[0].unlink()
+    write(files[0], numbered(20)[:1])
+    with pytest.raises(RecordingError, match="is shorter"):
+        direct_point.read(path, files, "db")
+    files[0].unlink()
+    write(files[0], [recorded({"SENSOR_01": number}, 50 + number) for number in range(900)], block=5)
+    with pytest.raises(RecordingError, match="other recordings of the same names"):
+        direct_point.read(path, files, "db")
 
 
 def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
