@@ -223,10 +223,11 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
         lines = lines_bytes = 0
         end = start.offset if at == start.file else 0
         for block in members(path, from_block=end):
-            end = block.offset + block.length
             if isinstance(block, Damage):
+                end = block.offset if block.torn else block.offset + block.length
                 damages.append(block)
                 continue
+            end = block.offset + block.length
             if is_header(block):
                 continue
             blocks.append(block)

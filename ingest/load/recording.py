@@ -61,6 +61,8 @@ class Damage(NamedTuple):
     offset: int
     length: int
     reason: str
+    torn: bool = False
+    """Whether it is a block without its end, the last: a recorder that goes on writes another there."""
 
     def __str__(self) -> str:
         """Say it to the operator."""
@@ -383,4 +385,4 @@ def damaged_lines(path: Path, block: Member, faults: list[str]) -> Damage:
 
 
 def _damage(path: Path, gap: Gap) -> Damage:
-    return Damage(path, gap.offset, gap.length, gap.reason)
+    return Damage(path, gap.offset, gap.length, gap.reason, gap.torn)

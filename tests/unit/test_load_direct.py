@@ -84,6 +84,13 @@ def test_a_point_is_of_what_the_files_hold(tmp_path: Path) -> None:
         direct_point.read(path, files, "db")
 
 
+def test_a_torn_block_is_looked_at_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", numbered(20), block=10)
+    last = list(pieces_of([path], Position(), 10))[-1].blocks[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    assert list(pieces_of([path], Position(), 10))[-1].end == Position(0, last.offset)
+
+
 def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
     one: Counter[Reason] = Counter({"bad_value": 1})
     account = Account(2, decoded=2, written=1, rejected=one.copy(), examples={"bad_value": "first"})

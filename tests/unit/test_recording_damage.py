@@ -93,7 +93,7 @@ def test_a_torn_last_block_is_named_and_cut_off_when_it_is_gone_on_with(path: Pa
     last = blocks_of(path)[-1]
     with path.open("r+b") as file:
         file.truncate(last.offset + last.length - 3)
-    torn = Damage(path, last.offset, last.length - 3, "a block without its end")
+    torn = Damage(path, last.offset, last.length - 3, "a block without its end", torn=True)
     assert read_all(path) == (without(BLOCKS), [torn])
     with Recording(path, append=True) as recording:
         assert recording.cut == torn
