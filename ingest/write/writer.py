@@ -99,6 +99,8 @@ class Writer:
         self._suspecting = False
         """of a batch that holds no suspect."""
         self._in_trouble = False
+        self._retrying = 0
+        """Works that have failed and are being tried again: meanwhile the success of another recovers nothing."""
         self._doubts = Doubts()
         self._lock = asyncio.Lock()
 
@@ -199,19 +201,27 @@ class Writer:
     async def _until_done(
         self, work: Callable[[], Awaitable[T]], on_fault: Callable[[DatabaseFault], None] | None = None
     ) -> T:
+        failed = False
+
         def note(fault: DatabaseFault, wait_s: float) -> None:
-            self._in_trouble = True
+            nonlocal failed
+            if not failed:
+                failed = self._in_trouble = True
+                self._retrying += 1
             if on_fault is not None:
                 on_fault(fault)
             self._on_retry(fault, wait_s)
 
-        done = await until_done(
-            lambda: self._attempt(work),
-            min_s=self._settings.retry_min_s,
-            max_s=self._settings.retry_max_s,
-            on_retry=note,
-        )
-        if self._in_trouble:
+        try:
+            done = await until_done(
+                lambda: self._attempt(work),
+                min_s=self._settings.retry_min_s,
+                max_s=self._settings.retry_max_s,
+                on_retry=note,
+            )
+        finally:
+            self._retrying -= failed
+        if self._in_trouble and not self._retrying:
             self._in_trouble = False
             self._on_recovery()
         return done

@@ -124,3 +124,17 @@ async def test_a_commit_that_is_given_up_leaves_nothing(
             await committing
     assert await stored(connection) == []
     assert (await writer.commit(batch_of([row(series_of(), 2.0)]))).counts.written == 1
+
+
+async def test_a_database_that_answers_has_not_recovered_while_a_claim_is_refused(
+    timeseries_dsn: str, connection: Connection
+) -> None:
+    await connection.execute("alter table iot.ingest_sessions rename to gone")
+    async with WriterUnderTest(timeseries_dsn) as writer:
+        claiming = asyncio.create_task(writer.claim())
+        await asyncio.wait_for(writer.faulted.wait(), 30)
+        await writer.probe()
+        assert (isinstance(writer.faults[0], Misconfigured), writer.recoveries) == (True, 0)
+        await connection.execute("alter table iot.gone rename to ingest_sessions")
+        await asyncio.wait_for(claiming, 30)
+        assert writer.recoveries == 1
