@@ -6,16 +6,17 @@ reader of stdout went away. An IngestError is text for the operator, never a tra
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from ingest.addresses import without_passwords
-from ingest.errors import ConfigurationError, IngestError
+from ingest.errors import CheckFailed, ConfigurationError, IngestError, Unavailable
 from ingest.observe.terminal import printable_lines
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE: what `cat` ends with when `head` has seen enough."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Invocation:
-    """The options before the command's name."""
+    """The options before the command's name, and what its settings turned out to be."""
 
     config: Path | None = None
     debug: bool = False
+    read: Settings | None = field(default=None, init=False)
+    """What `settings` gave; None before."""
 
     def settings(self, *require: Literal["metadata", "timeseries"], worker: bool = False) -> Settings:
         """Read the settings, with the DSNs this command *require*s, and set up the logs.
@@ -49,7 +52,7 @@ class Invocation:
         from ingest.configuration import load_settings  # noqa: PLC0415 (pydantic; `--help` needs none)
         from ingest.observe.logs import configure  # noqa: PLC0415 (structlog, as above)
 
-        settings = load_settings(self.config, require=require)
+        self.read = settings = load_settings(self.config, require=require)
         level = settings.observe.log_level if worker else "error"
         configure("debug" if self.debug else level, settings.observe.log_format)
         return settings
@@ -58,18 +61,22 @@ class Invocation:
 def finish(context: typer.Context, command: Callable[[Invocation], int]) -> NoReturn:
     """Call *command* with the global options, and end with its exit code."""
     invocation = context.find_object(Invocation) or Invocation()
-    raise typer.Exit(_exit_code(lambda: command(invocation), debug=invocation.debug))
+    raise typer.Exit(_exit_code(command, invocation))
 
 
-def _exit_code(command: Callable[[], int], *, debug: bool) -> int:
+def _exit_code(command: Callable[[Invocation], int], invocation: Invocation) -> int:
     """Call *command*; return its exit code, or the one its error stands for, with the error on stderr."""
     try:
-        code = command()
+        code = command(invocation)
         sys.stdout.flush()
+        if code == CheckFailed.exit_code:
+            _tell_of_exchange(invocation)
     except IngestError as error:
-        if debug:
+        if invocation.debug:
             sys.stderr.write(printable_lines(without_passwords(traceback.format_exc())) + "\n")
         sys.stderr.write(_explained(error))
+        if not isinstance(error, ConfigurationError | Unavailable):
+            _tell_of_exchange(invocation)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -88,3 +95,12 @@ def _explained(error: IngestError) -> str:
     else:
         lines = [f"ingest: {error}"]
     return "".join(f"{printable_lines(without_passwords(line))}\n" for line in lines)
+
+
+def _tell_of_exchange(invocation: Invocation) -> None:
+    """Say on stderr when the two DSNs are exchanged: a command that failed would ask for the wrong remedy."""
+    if invocation.read is not None:
+        from ingest.operate.exchange import found  # noqa: PLC0415 (asyncpg; `--help` needs none)
+
+        if (wrong := asyncio.run(found(invocation.read))) is not None:
+            sys.stderr.write(f"ingest: {wrong}\n")

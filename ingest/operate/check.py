@@ -18,7 +18,7 @@ import asyncpg
 from ingest.ending import check_sharing
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, schema_folder, status
-from ingest.operate.exchange import exchange
+from ingest.operate import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
 
@@ -78,19 +78,11 @@ async def check(settings: Settings) -> list[CheckResult]:
         ("timeseries schema", lambda each: _schema(each, Database.TIMESERIES)),
         ("timeseries privileges", _privileges),
     )
-    wrong = await _exchanged(settings)
+    wrong = await exchange.found(settings)
     return [
         await _judged(name, _refused(wrong) if wrong and name in _OF_ONE_DATABASE else look(settings))
         for name, look in checks
     ]
-
-
-async def _exchanged(settings: Settings) -> str | None:
-    """Tell whether the DSNs are exchanged; a database that does not answer has a check of its own."""
-    with contextlib.suppress(IngestError, TimeoutError):
-        async with asyncio.timeout(_TIMEOUT_S):
-            return await exchange(settings)
-    return None
 
 
 async def _refused(wrong: str) -> str:

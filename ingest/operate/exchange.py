@@ -2,15 +2,17 @@
 
 One database that holds the other's schema and not its own was not meant: migrating it would make both schemas
 in the wrong places. Both DSNs may name one database, whichever schema it got first. Changes nothing; runs
-in `ingest check` and `ingest schema migrate` before they do anything else, and beside a worker that starts.
+in `ingest check` and `ingest schema migrate` before they do anything else, beside a worker that starts, and
+after any command that failed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ingest.errors import ConfigurationError, DatabaseFault, MigrationError, Unavailable
+from ingest.errors import ConfigurationError, DatabaseFault, IngestError, MigrationError, Unavailable
 from ingest.migrate import Database
 from ingest.migration_connection import connected, translated
 
@@ -82,6 +84,14 @@ async def exchange(settings: Settings, databases: Sequence[Database] = tuple(Dat
             f"{wrong}: it is no {database} database. Name another in {_named(settings, database)}, or the "
             f"same one as in {_named(settings, other)}"
         )
+    return None
+
+
+async def found(settings: Settings) -> str | None:
+    """Return what `exchange` does, and None when a database does not answer: something else is told of that."""
+    with contextlib.suppress(IngestError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await exchange(settings)
     return None
 
 

@@ -100,7 +100,7 @@ class Writer:
         """of a batch that holds no suspect."""
         self._in_trouble = False
         self._retrying = 0
-        """Works that have failed and are being tried again: meanwhile the success of another recovers nothing."""
+        """Works that failed and are tried again: meanwhile the success of another recovers nothing."""
         self._doubts = Doubts()
         self._lock = asyncio.Lock()
 

@@ -1,4 +1,4 @@
-"""The two DSNs exchanged: `migrate` refuses, `check` says so, `run` ends. One database for both is allowed.
+"""The two DSNs exchanged: `migrate` refuses, `run` ends, what fails says so. One database for both is allowed.
 
 Real processes, against plain PostgreSQL: schema iot without what is TimescaleDB's.
 """
@@ -95,6 +95,15 @@ def test_check_says_so_and_asks_for_nothing_else(ingest: CommandLine, metadata: 
     assert len(details) == 5
     assert set(details.values()) == {EXCHANGED}
     assert "schema migrate" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [("status",), ("catalog", "list", "tenants"), ("schema", "status")])
+def test_a_report_that_fails_for_it_says_so(
+    ingest: CommandLine, metadata: str, timeseries: str, command: tuple[str, ...]
+) -> None:
+    done = ingest(*command, environment=environment(timeseries, metadata))
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"ingest: {EXCHANGED}\n")
 
 
 async def test_run_ends_as_with_any_wrong_configuration(
