@@ -80,15 +80,16 @@ PATIENCE: Final = """
 """
 
 # $1 the earliest time that matters to any of them, $2 intervals, $3 seconds at least, $4 the time so many
-# seconds ago. Nobody is silent who was heard since $4: one look at the last minutes of each greenhouse and
-# type, as the index is. Of the others those that have longer are looked for one by one, from their latest
-# reading backwards.
+# seconds ago. Nobody is silent who is not watched for so long yet, or was heard since $4: one look at the
+# last minutes of each greenhouse and type, as the index is. Of the others those that have longer are looked
+# for one by one, from their latest reading backwards.
 SILENT: Final = """
     with registered as materialized (
         select
             s.sensor_id,
             s.greenhouse_id,
             s.expected_interval_s,
+            s.watched_since,
             now() - make_interval(secs => greatest(s.expected_interval_s * $2::double precision, $3)) as since
         from iot.sensor_intervals as s
     ), heard as materialized (
@@ -114,6 +115,7 @@ SILENT: Final = """
             s.since
         from registered as s
         where s.since >= $1
+            and s.watched_since < s.since
             and not exists (
                 select
                 from heard as h

@@ -22,7 +22,8 @@ begin
                 ('sensor_types', 'name', 'character varying'),
                 ('sensor_intervals', 'sensor_id', 'uuid'),
                 ('sensor_intervals', 'greenhouse_id', 'uuid'),
-                ('sensor_intervals', 'expected_interval_s', 'integer')
+                ('sensor_intervals', 'expected_interval_s', 'integer'),
+                ('sensor_intervals', 'watched_since', 'timestamp with time zone')
         ) as w (table_name, column_name, data_type)
         where to_regclass('iot.' || w.table_name) is not null
             and not exists (
@@ -98,6 +99,7 @@ create table if not exists iot.sensor_intervals (
     sensor_id uuid not null,
     greenhouse_id uuid not null,
     expected_interval_s integer not null,
+    watched_since timestamptz not null default now(),
     constraint sensor_intervals_pkey primary key (sensor_id),
     constraint sensor_intervals_positive check (expected_interval_s > 0)
 );
@@ -110,6 +112,8 @@ comment on table iot.sensor_intervals is
 comment on column iot.sensor_intervals.sensor_id is 'metadata.sensors.id.';
 comment on column iot.sensor_intervals.greenhouse_id is 'metadata.greenhouses.id of its greenhouse.';
 comment on column iot.sensor_intervals.expected_interval_s is 'Time from one reading to the next, in seconds.';
+comment on column iot.sensor_intervals.watched_since is
+    'When a worker first mirrored it: a sensor that is new is not silent yet.';
 
 -- Nullable, because legacy rows have no ids until `ingest normalize` has filled them. No foreign keys: the
 -- worker resolves every id before it writes, and a check a row would slow COPY.

@@ -1,4 +1,4 @@
-"""The two DSNs exchanged: `migrate` refuses, `run` ends, what fails says so. One database for both is allowed.
+"""The two DSNs exchanged: `migrate` refuses, `run` ends, what fails says so. One database for both is fine.
 
 Real processes, against plain PostgreSQL: schema iot without what is TimescaleDB's.
 """

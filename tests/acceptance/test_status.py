@@ -59,7 +59,7 @@ async def test_the_report_has_the_keys_that_are_documented(
 ) -> None:
     await rows.add(9)
     await rows.connection.execute(
-        "insert into iot.sensor_intervals values ($1, $2, 9)", uuid4(), greenhouse.greenhouse_id
+        "insert into iot.sensor_intervals values ($1, $2, 9, '-infinity')", uuid4(), greenhouse.greenhouse_id
     )
     await rows.connection.execute("insert into iot.ingest_sessions (client_id) values ('x')")
     await rows.connection.execute(
@@ -140,8 +140,11 @@ async def test_a_sensor_is_silent_after_three_of_its_own_intervals(rows: Rows, d
     heard = {(5, 14): False, (5, 16): True, (600, 29): False, (600, 31): True, (200_000, 10_050): True}
     ids = {key: uuid4() for key in (*heard, (400_000, 40))}
     await rows.connection.executemany(
-        "insert into iot.sensor_intervals values ($1, $2, $3)",
+        "insert into iot.sensor_intervals values ($1, $2, $3, '-infinity')",
         [(ids[key], house.greenhouse_id, key[0]) for key in ids],
+    )
+    await rows.connection.execute(
+        "insert into iot.sensor_intervals values ($1, $2, 5)", new := uuid4(), house.greenhouse_id
     )
     await rows.connection.executemany(
         """
@@ -153,9 +156,10 @@ async def test_a_sensor_is_silent_after_three_of_its_own_intervals(rows: Rows, d
     )
     found = await look(settings_of(database), datetime.now(UTC))
     assert found.silent is not None
-    assert found.sensors_watched == len(ids)
+    assert found.sensors_watched == len(ids) + 1
     silent = {each.sensor_id for each in found.silent}
     assert {key: ids[key] in silent for key in heard} == heard
+    assert new not in silent
 
 
 async def test_watching_refreshes_in_place_and_ends_at_ctrl_c(ingest: CommandLine) -> None:

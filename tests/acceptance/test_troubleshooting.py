@@ -127,7 +127,7 @@ async def test_a_sensor_is_silent(
         ],
     )
     await rows.connection.executemany(
-        "insert into iot.sensor_intervals values ($1, $2, 10)",
+        "insert into iot.sensor_intervals values ($1, $2, 10, '-infinity')",
         [(sensor_id, house.greenhouse_id) for sensor_id in (again, gone)],
     )
     (_, said), (code, reconciled) = await shell.shows(SILENT)
