@@ -88,7 +88,7 @@ async def exchange(settings: Settings, databases: Sequence[Database] = tuple(Dat
 
 
 async def found(settings: Settings) -> str | None:
-    """Return what `exchange` does, and None when a database does not answer: something else is told of that."""
+    """Return what `exchange` does; None, too, when a database does not answer: that is told elsewhere."""
     with contextlib.suppress(IngestError, TimeoutError):
         async with asyncio.timeout(_TIMEOUT_S):
             return await exchange(settings)

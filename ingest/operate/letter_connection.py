@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from ingest.errors import DatabaseFault
+from ingest.operate.rights import advice
 from ingest.write import letters
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _HINTS: Final = {
     "42P01": "run `ingest schema migrate`",
     "42703": "run `ingest schema migrate`",
     "3F000": "run `ingest schema migrate`",
-    "42501": "this role may not: see `ingest schema verify`",
 }
 
 
@@ -38,6 +38,6 @@ async def connected(settings: Settings, doing: str) -> AsyncIterator[asyncpg.Con
         ) as connection:
             yield connection
     except DatabaseFault as fault:
-        hint = _HINTS.get(fault.sqlstate or "", "run again to go on")
+        hint = advice(fault, "ingest_operator", _HINTS.get(fault.sqlstate or "", "run again to go on"))
         text = f"cannot {doing}: {fault}; what was committed stays; {hint}"
         raise type(fault)(text, fault.sqlstate) from fault

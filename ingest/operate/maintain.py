@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from ingest.errors import CheckFailed, DatabaseFault, IngestError, Unavailable
+from ingest.errors import CheckFailed, IngestError, Unavailable
 from ingest.migrate import Database
 from ingest.migration_connection import connected
 from ingest.operate import maintain_sql as sql
@@ -24,10 +24,11 @@ from ingest.operate.bulk_operations import Stopped, recorded
 from ingest.operate.maintain_chunks import COMPRESS, RECOMPRESS, RETENTION
 from ingest.operate.maintain_jobs import AGGREGATES, JOBS
 from ingest.operate.maintain_review import AUDIT, NAMES, QUALITY_REVIEW
-from ingest.operate.maintain_steps import INSUFFICIENT_PRIVILEGE, Ground, MaintenanceReport, StepReport
+from ingest.operate.maintain_steps import Ground, MaintenanceReport, StepReport
 from ingest.operate.maintain_tables import DEAD_LETTERS, INDEXES, STATISTICS
 from ingest.operate.normalize_run import translated
 from ingest.operate.progress import Progress
+from ingest.operate.rights import advice
 from ingest.write.retry import translate
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def survey(settings: Settings, period: Period, only: Sequence[StepName] = 
         for step in steps_of(period, only):
             told = StepReport(step.name, step.title)
             report.steps.append(told)
-            with _timed(told), _faults_in(told):
+            with _timed(told), _faults_in(told, step):
                 look = await step.look(ground)
                 told.findings, told.tasks = look.findings, [task.what for task in look.tasks]
     report.seconds = time.monotonic() - began_s
@@ -111,14 +112,14 @@ async def _carry_out(
     ground: Ground, step: Step, told: StepReport, on_progress: Callable[[Progress], None]
 ) -> None:
     """Look again, since what was surveyed may be done by now, and do the tasks."""
-    with _faults_in(told):
+    with _faults_in(told, step):
         look = await step.look(ground)
         told.findings, told.tasks = look.findings, [task.what for task in look.tasks]
         for number, task in enumerate(look.tasks):
             if step.do is None or ground.stop.is_set():
                 return
             on_progress(Progress(step.name, number, len(look.tasks)))
-            with _faults_in(told, task.what):
+            with _faults_in(told, step, task.what):
                 said = await step.do(ground, task)
                 told.done += 1
                 if said:
@@ -152,7 +153,7 @@ def _timed(told: StepReport) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _faults_in(told: StepReport, doing: str = "look") -> Iterator[None]:
+def _faults_in(told: StepReport, step: Step, doing: str = "look") -> Iterator[None]:
     """Note what goes wrong, unless it is the connection: then nothing that follows can be done either."""
     try:
         yield
@@ -161,9 +162,9 @@ def _faults_in(told: StepReport, doing: str = "look") -> Iterator[None]:
         if isinstance(fault, Unavailable) and not _passes(fault.sqlstate or ""):
             text = f"{doing}: {fault}; what was done stays done: run again to go on"
             raise type(fault)(text, fault.sqlstate) from error
-        refused = isinstance(fault, DatabaseFault) and fault.sqlstate == INSUFFICIENT_PRIVILEGE
-        need = "; it takes the login that owns the tables (docs/database-logins.md)" if refused else ""
-        told.faults.append(f"{doing}: {fault}{need}")
+        need = advice(fault, step.login, "")
+        said = f"{doing}: {fault}"
+        told.faults.append(f"{said}; {need}" if need and need not in said else said)
 
 
 def _passes(sqlstate: str) -> bool:

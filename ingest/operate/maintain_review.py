@@ -107,6 +107,10 @@ async def _map_names(ground: Ground, task: Task) -> str:
     return f"{mapped} ids given; {opened} names are new among the issues"
 
 
-AUDIT: Final = Step("audit", f"critical changes of {AUDIT_DAYS} days", _look_at_audit)
-QUALITY_REVIEW: Final = Step("quality", "open data-quality issues", _look_at_quality)
-NAMES: Final = Step("names", "names of sensors, actuators and alerts", _look_at_names, _map_names)
+AUDIT: Final = Step(
+    "audit", f"critical changes of {AUDIT_DAYS} days", _look_at_audit, login="ingest_operator"
+)
+QUALITY_REVIEW: Final = Step("quality", "open data-quality issues", _look_at_quality, login="ingest_operator")
+NAMES: Final = Step(
+    "names", "names of sensors, actuators and alerts", _look_at_names, _map_names, "ingest_operator"
+)

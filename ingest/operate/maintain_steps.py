@@ -8,7 +8,7 @@ next run does not find.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.migration_connection import Connection
+    from ingest.operate.rights import Login
     from ingest.settings import Settings
 
-INSUFFICIENT_PRIVILEGE: Final = "42501"
 Period: TypeAlias = Literal["daily", "weekly", "monthly"]
 StepName: TypeAlias = Literal[
     "audit",
@@ -71,6 +71,8 @@ class Step:
     title: str
     look: Callable[[Ground], Awaitable[Look]]
     do: Callable[[Ground, Task], Awaitable[str | None]] | None = None
+    login: Login = "ingest_migrator"
+    """The least that has the rights for it."""
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from ingest.errors import Misconfigured
 from ingest.intervals import Interval
 from ingest.operate import maintain_sql as sql
 from ingest.operate.letter_filter import LetterFilter
-from ingest.operate.maintain_steps import INSUFFICIENT_PRIVILEGE, Look, Step, Task
+from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.purge_letters import count_letters, purge_letters
+from ingest.operate.rights import INSUFFICIENT_PRIVILEGE
 from ingest.policy_settings import OFF
 
 if TYPE_CHECKING:
@@ -95,5 +96,7 @@ async def _purge(ground: Ground, task: Task) -> str:
 
 
 STATISTICS: Final = Step("statistics", "statistics for the planner", _look_at_statistics, _analyse)
-DEAD_LETTERS: Final = Step("dead-letters", "dead letters past their age", _look_at_letters, _purge)
+DEAD_LETTERS: Final = Step(
+    "dead-letters", "dead letters past their age", _look_at_letters, _purge, "ingest_operator"
+)
 INDEXES: Final = Step("indexes", "indexes", _look_at_indexes, _rebuild)

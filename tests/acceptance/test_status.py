@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest.errors import CheckFailed
+from ingest.errors import CheckFailed, Misconfigured
 from ingest.operate.maintain import LOCK_KEY, maintain, survey
 from ingest.operate.status import look
 from tests.acceptance.command_line import report
@@ -115,9 +115,15 @@ async def test_an_operator_reviews_and_does_not_touch_chunks(rows: Rows, databas
     done = await maintain(operator, "daily", ["audit", "quality", "names", "compress"])
     faults = {step.name: step.faults for step in done.steps if step.faults}
     assert faults.keys() == {"compress"}
-    assert "it takes the login that owns the tables" in faults["compress"][0]
+    assert "it takes the login ingest_migrator" in faults["compress"][0]
     assert await rows.compressed() == (0, 1)
     assert await rows.log() == [("FAILED", 0)]
+    reader = settings_of(as_role(database, "greenhouse_reader"))
+    with pytest.raises(Misconfigured, match="takes the login ingest_migrator"):
+        await maintain(reader, "daily")
+    (letters,) = (await survey(reader, "weekly", ["dead-letters"])).steps
+    assert letters.faults[0].count("takes the login") == 1
+    assert "takes the login ingest_operator" in letters.faults[0]
 
 
 async def test_one_database_down_and_the_other_is_shown(ingest: CommandLine, database: str) -> None:
