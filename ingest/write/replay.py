@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
@@ -89,15 +89,8 @@ class Replayed:
 
     def add(self, other: Replayed) -> None:
         """Add *other* to this."""
-        self.letters += other.letters
-        self.settled += other.settled
-        self.ignored += other.ignored
-        self.written += other.written
-        self.duplicate += other.duplicate
-        self.null += other.null
-        self.still += other.still
-        self.faults += other.faults
-        self.hours_noted += other.hours_noted
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 async def replay(
