@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -261,12 +262,7 @@ class Writer:
         connection = await self._kept.opened()
         epoch = await self._current_epoch(connection)
         attempts.begun = True
-
-        async def transaction(straight: Sequence[Row], suspects: Sequence[int]) -> Outcome:
-            return await self._transaction(
-                connection, epoch, batch, pending, also, attempts, straight=straight, suspects=suspects
-            )
-
+        transaction = partial(self._transaction, connection, epoch, batch, pending, also, attempts)
         try:
             return await transaction(*self._doubts.divide(batch.rows))
         except asyncpg.PostgresError as error:
@@ -289,7 +285,6 @@ class Writer:
         pending: Sequence[int],
         also: Counts,
         attempts: Attempts,
-        *,
         straight: Sequence[Row],
         suspects: Sequence[int],
     ) -> Outcome:
