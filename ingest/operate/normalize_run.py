@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from ingest.errors import CheckFailed
 from ingest.operate.normalize_sql import SESSION_SQL
-from ingest.write.retry import translate
+from ingest.write.retry import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +34,7 @@ def translated(doing: str) -> Iterator[None]:
     """Turn the driver's errors into DatabaseFaults that say what was being done, and how to go on."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except DRIVER_ERRORS as error:
         fault = translate(error)
         text = f"cannot {doing}: {fault}; what was committed stays: run again to go on"
         raise type(fault)(text, fault.sqlstate) from error
