@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import asyncpg
 
-from ingest.intervals import Interval
 from ingest.migrate import Database
+from ingest.operate.policies import read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ingest.intervals import Interval
 
 Kind: TypeAlias = Literal["table", "aggregate", "view"]
 
@@ -309,13 +311,7 @@ async def read_catalog(dsn: str, database: Database) -> Catalog:
     """Read schema *database* of the database at *dsn*."""
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.set_type_codec(
-            "interval",
-            schema="pg_catalog",
-            format="tuple",
-            encoder=lambda span: (span.months, span.days, span.microseconds),
-            decoder=lambda parts: Interval(*parts),
-        )
+        await read_spans(connection)
         schema = database.schema
         relations = {row["name"]: Relation(**row) for row in await connection.fetch(_RELATIONS, schema)}
         for row in await connection.fetch(_COLUMNS, schema):

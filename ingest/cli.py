@@ -1,7 +1,8 @@
-"""The command line: every command, its options and its help; what a command does is in `commands/`.
+"""The command line: its commands, their options and help; what a command does is in `commands/`.
 
-A command's module is imported when it is called, so that `ingest --help` answers at once and
-`ingest decode` needs no broker library. Exit codes are kept by `commands/invocation.py`.
+Catalog, dead letters, history, load and simulation have theirs in a `cli_….py` each. A command's module is
+imported when it is called, so that `ingest --help` answers at once and `ingest decode` needs no broker
+library. Exit codes are kept by `commands/invocation.py`.
 """
 
 from pathlib import Path
@@ -40,8 +41,6 @@ OnlyDatabase = Annotated[
     DatabaseName | None,
     typer.Option("--database", help="Only this one; without it metadata, then timeseries."),
 ]
-
-
 Enable = Annotated[bool, typer.Option("--enable", help="Have disabled jobs scheduled again too.")]
 
 

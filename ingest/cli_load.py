@@ -98,6 +98,10 @@ Broker = Annotated[
         help="Publish there: mqtt://host:1883; else to broker_url. Login and TLS are those of [broker].",
     ),
 ]
+Deadline = Annotated[
+    float,
+    typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."),
+]
 
 
 @load_app.command()
@@ -146,12 +150,7 @@ def replay(
     patience: Annotated[
         float, typer.Option(min=1, max=86_400, help="Seconds without a new row until --verify gives up.")
     ] = 30.0,
-    deadline: Annotated[
-        float,
-        typer.Option(
-            min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."
-        ),
-    ] = 60.0,
+    deadline: Deadline = 60.0,
     direct: Annotated[
         bool,
         typer.Option(

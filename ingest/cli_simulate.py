@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ingest.cli_load import Deadline
 from ingest.commands.invocation import Json, finish
 from ingest.commands.report_option import Report
 from ingest.load.simulate.installation import FORMATS, MOST_GATEWAYS, MOST_SEED, Format
@@ -73,12 +74,7 @@ def simulate(
     speed: Annotated[
         float, typer.Option(min=0.01, max=10_000, help="With --broker: faster than time.")
     ] = 1.0,
-    deadline: Annotated[
-        float,
-        typer.Option(
-            min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."
-        ),
-    ] = 60.0,
+    deadline: Deadline = 60.0,
     report: Report = None,
     as_json: Json = False,
 ) -> None:

@@ -105,5 +105,5 @@ def translated(doing: str) -> Iterator[None]:
         told = {"Detail": error.detail, "Hint": hint}
         more = "".join(f" {name}: {text}" for name, text in told.items() if text)
         raise MigrationError(f"{doing}: {error.args[0]} (SQLSTATE {error.sqlstate}).{more}") from error
-    except (asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise Unavailable(f"{doing}: the connection was lost ({error}); run again") from error

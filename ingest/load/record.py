@@ -18,7 +18,7 @@ import structlog
 
 from ingest.errors import BrokerRefused, IngestError, RecordingError
 from ingest.load.recording import Recorded
-from ingest.model import CutPayload, DescribedPayload
+from ingest.model import RETAIN, CutPayload, DescribedPayload
 from ingest.observe.logs import Repeats
 from ingest.receive import (
     QOS,
@@ -57,7 +57,6 @@ _PATIENCE_S: Final = 0.5
 """How long the broker may take to send on what it sends again, before it is asked whether that was all."""
 _REPEAT_INTERVAL_S: Final = 30.0
 _MOST_DOUBLINGS: Final = 20
-_RETAIN: Final = 0x01
 
 log = structlog.get_logger()
 
@@ -344,7 +343,7 @@ class Recorder:
         if isinstance(payload, DescribedPayload):
             properties = publish_properties(payload.properties) or None
             payload = bytes(payload)
-        qos, retain = (delivery.flags & QOS) >> 1, bool(delivery.flags & _RETAIN)
+        qos, retain = (delivery.flags & QOS) >> 1, bool(delivery.flags & RETAIN)
         message = Recorded(now_us, delivery.topic, payload, qos, retain, properties=properties)
         self._output.write(message if self._change is None else self._change(message))
         self.taken += 1

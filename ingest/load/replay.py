@@ -63,6 +63,9 @@ class Observer(Protocol):
     def delivered(self, message: Outgoing, sent_us: int) -> None:
         """Hear that the broker has it: acknowledged, or at QoS 0 sent; called on the event loop."""
 
+    def refused(self, message: Outgoing) -> None:
+        """Hear that the broker does not take it; called on the event loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -189,6 +192,8 @@ class Replay:
         """Hear of a message that the broker does not take."""
         self.tally.refused += 1
         self._settle(message)
+        if self._observer is not None:
+            self._observer.refused(message)
         if len(self.tally.first_refused) < _REFUSED_NAMED:
             file = self._plan.files[message.position.file]
             self.tally.first_refused.append(Refused(file, message.position, message.topic, why))

@@ -21,6 +21,7 @@ from ingest.migrate import Database, schema_folder, status
 from ingest.operate import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
+from ingest.write.retry import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -93,7 +94,7 @@ async def _judged(name: str, looking: Coroutine[None, None, str]) -> CheckResult
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return CheckResult(name, ok=True, detail=await looking)
-    except (IngestError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (IngestError, *DRIVER_ERRORS) as error:
         return CheckResult(name, ok=False, detail=str(error) or f"no answer within {_TIMEOUT_S:g} s")
 
 

@@ -14,8 +14,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from ingest.errors import CheckFailed, IngestError, Unavailable
 from ingest.migrate import Database
 from ingest.migration_connection import connected
@@ -29,7 +27,7 @@ from ingest.operate.maintain_tables import DEAD_LETTERS, INDEXES, STATISTICS
 from ingest.operate.normalize_run import translated
 from ingest.operate.progress import Progress
 from ingest.operate.rights import advice
-from ingest.write.retry import translate
+from ingest.write.retry import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -45,7 +43,6 @@ STEPS: Final[dict[Period, tuple[Step, ...]]] = {
 LOCK_KEY: Final = 5_147_260_404
 """Session advisory lock of the timeseries database: one run at a time. The one before it is `ingest
 normalize`'s."""
-_DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _CANCELLED: Final = "57014"
 
 
@@ -157,7 +154,7 @@ def _faults_in(told: StepReport, step: Step, doing: str = "look") -> Iterator[No
     """Note what goes wrong, unless it is the connection: then nothing that follows can be done either."""
     try:
         yield
-    except (IngestError, *_DRIVER) as error:
+    except (IngestError, *DRIVER_ERRORS) as error:
         fault = error if isinstance(error, IngestError) else translate(error)
         if isinstance(fault, Unavailable) and not _passes(fault.sqlstate or ""):
             text = f"{doing}: {fault}; what was done stays done: run again to go on"

@@ -8,6 +8,7 @@ connection; never touches a row that lacks no id, but to compare.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import defaultdict
@@ -124,7 +125,9 @@ class Pace:
             return
         wait_s = self._began_s + self._rows / self.rate_rows_s - time.monotonic()
         if wait_s > 0:
-            await asyncio.wait([asyncio.create_task(self.stop.wait())], timeout=wait_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self.stop.wait()
 
 
 async def list_chunks(connection: Connection) -> list[Chunk]:

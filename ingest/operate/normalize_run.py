@@ -9,18 +9,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from ingest.errors import CheckFailed
 from ingest.operate.normalize_sql import SESSION_SQL
 from ingest.operate.rights import advice
-from ingest.write.retry import translate
+from ingest.write.retry import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.migration_connection import Connection
-    from ingest.operate.rights import Login
 
 LOCK_KEY = 5_147_260_403
 """Session advisory lock of the timeseries database: one run at a time. The two before it are the schema's."""
@@ -34,15 +31,12 @@ async def claim(connection: Connection) -> None:
 
 
 @contextlib.contextmanager
-def translated(doing: str, login: Login = "ingest_migrator") -> Iterator[None]:
-    """Turn the driver's errors into DatabaseFaults that say what was being done, and how to go on.
-
-    *login* has the rights for it.
-    """
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into DatabaseFaults that say what was being done, and how to go on."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except DRIVER_ERRORS as error:
         fault = translate(error)
-        how = advice(fault, login, "run again to go on")
+        how = advice(fault, "ingest_migrator", "run again to go on")
         text = f"cannot {doing}: {fault}; what was committed stays: {how}"
         raise type(fault)(text, fault.sqlstate) from error

@@ -159,17 +159,21 @@ def _arguments(step: Step, spans: Mapping[str, Interval]) -> tuple[object, ...]:
             return tuple(spans.values())
 
 
+async def read_spans(connection: Connection) -> None:
+    """Have spans come as Interval on *connection*; asyncpg's timedelta would make 30 days of a month."""
+    await connection.set_type_codec(
+        "interval",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda span: (span.months, span.days, span.microseconds),
+        decoder=lambda parts: Interval(*parts),
+    )
+
+
 async def read_live(connection: Connection) -> Live:
     """Read chunk intervals and jobs; any role may. Spans come as Interval on this connection from then on."""
     with translated("reading chunk intervals and jobs"):
-        # Months apart from days: asyncpg's own timedelta would make 30 days of each.
-        await connection.set_type_codec(
-            "interval",
-            schema="pg_catalog",
-            format="tuple",
-            encoder=lambda span: (span.months, span.days, span.microseconds),
-            decoder=lambda parts: Interval(*parts),
-        )
+        await read_spans(connection)
         dimensions = await connection.fetch(_DIMENSIONS)
         aggregates = await connection.fetch(_AGGREGATES)
         jobs = await connection.fetch(_JOBS)

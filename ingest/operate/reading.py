@@ -9,6 +9,7 @@ import asyncpg
 
 from ingest.addresses import without_passwords
 from ingest.errors import DatabaseFault, Misconfigured, Unavailable
+from ingest.write.retry import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,6 +65,6 @@ def translated(database: DatabaseName, role: RoleName) -> Iterator[None]:
     except asyncpg.PostgresError as error:
         text = f"the {database} database refused: {without_passwords(str(error))}"
         raise DatabaseFault(text, error.sqlstate) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         reason = without_passwords(str(error)) or "it did not answer in time"
         raise Unavailable(f"the {database} database is not reached: {reason}") from error

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ingest.model import Rejection
-from ingest.write.connection import opened
+from ingest.write.connection import opened, writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -83,16 +83,13 @@ async def connected(
 
     Raises DatabaseFault for the driver's errors, of the body too.
     """
-    timeout_ms = str(int(settings.commit_timeout_s * 1000))
     async with opened(
         dsn,
         application_name,
         connect_timeout_s=settings.connect_timeout_s,
         query_timeout_s=settings.commit_timeout_s + settings.connect_timeout_s,
         server_settings={
-            "statement_timeout": timeout_ms,
-            "idle_in_transaction_session_timeout": timeout_ms,
-            "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",  # as the writer's
+            **writing(settings),
             # One name and a thousand, a filter given and one left out: each wants a plan of its own.
             "plan_cache_mode": "force_custom_plan",
         },

@@ -19,7 +19,7 @@ import orjson
 from ingest.errors import Poison, Unavailable
 from ingest.quality.issues import OpenGap
 from ingest.storable import storable
-from ingest.write.retry import translate
+from ingest.write.retry import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -230,12 +230,7 @@ class QualityLog:
                 await connection.close(timeout=CLOSE_TIMEOUT_S)
         except TimeoutError as error:
             raise Unavailable("the metadata database did not answer in time") from error
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-        ) as error:
+        except DRIVER_ERRORS as error:
             raise translate(error) from error
         finally:
             if connection is not None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ingest.write.backfill import book, land
 from ingest.write.deadletters import names_kept, what_is_rejected
@@ -89,17 +89,20 @@ class Replayed:
 
     def add(self, other: Replayed) -> None:
         """Add *other* to this."""
-        self.letters += other.letters
-        self.settled += other.settled
-        self.ignored += other.ignored
-        self.written += other.written
-        self.duplicate += other.duplicate
-        self.null += other.null
-        self.still += other.still
-        self.faults += other.faults
-        self.hours_noted += other.hours_noted
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in {"40", "55"}
+
+
+@retry(
+    retry=retry_if_exception(_is_passing),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    stop=stop_after_attempt(TRIES),
+    reraise=True,
+)
 async def replay(
     connection: asyncpg.Connection,
     letters: Sequence[int],
@@ -116,38 +119,6 @@ async def replay(
     kept in part only are passed over. *now_us* tells which rows are late. Without *keep* nothing is locked
     and all is rolled back. Raises asyncpg's errors, rolled back.
     """
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(_is_passing),
-        wait=wait_random_exponential(multiplier=0.1, max=5),
-        stop=stop_after_attempt(TRIES),
-        reraise=True,
-    )
-    return await retrying(
-        _transaction,
-        connection,
-        letters,
-        look_again,
-        policy=policy,
-        max_rows=max_rows,
-        now_us=now_us,
-        keep=keep,
-    )
-
-
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in {"40", "55"}
-
-
-async def _transaction(
-    connection: asyncpg.Connection,
-    letters: Sequence[int],
-    look_again: LookAgain,
-    *,
-    policy: ConflictPolicy,
-    max_rows: int,
-    now_us: int,
-    keep: bool,
-) -> tuple[Replayed, list[int]]:
     transaction = connection.transaction()
     await transaction.start()
     try:

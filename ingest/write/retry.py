@@ -10,7 +10,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_never,
+    wait_random_exponential,
+)
 
 from ingest.errors import DatabaseFault, Misconfigured, Poison, Unavailable
 
@@ -20,6 +26,15 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
+
+# The last of asyncpg's is what it raises when the server dies between two messages of a statement.
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # a timeout is one
+)
+"""What `translate` is for."""
 
 # Codes first, then their classes (the first two characters).
 _BY_CODE: Final[dict[str, type[DatabaseFault]]] = {
@@ -57,8 +72,7 @@ def translate(error: BaseException) -> DatabaseFault:
         )
     if isinstance(error, OSError):
         return Unavailable(f"the database cannot be reached: {error}")
-    # asyncpg calls it an internal error of its own when the server dies between two messages of a statement.
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+    if isinstance(error, DRIVER_ERRORS):
         return Unavailable(f"the database connection is unusable: {error}")
     return Misconfigured(f"{type(error).__name__}: {error}")
 
@@ -69,17 +83,20 @@ async def until_done(
     min_s: float,
     max_s: float,
     on_retry: Callable[[DatabaseFault, float], None],
+    patience_s: float | None = None,
 ) -> T:
     """Await *work* until it succeeds, waiting between tries for up to *max_s* seconds, with jitter.
 
-    Only Unavailable and Misconfigured are tried again, for ever: nothing may be dropped. *on_retry*
-    hears of each fault and of the wait that follows, in seconds.
+    Only Unavailable and Misconfigured are tried again, for ever: nothing may be dropped. With *patience_s*
+    only Unavailable, and no more once so long has passed since the first fault, however late that came.
+    *on_retry* hears of each fault and of the wait that follows, in seconds.
     """
+    passing = (Unavailable, Misconfigured) if patience_s is None else (Unavailable,)
     try:
         # Nearly always this does it, and what a retrying leaves behind goes round in circles: 25 objects a
         # batch, for the garbage collector to find by the hundred thousand, 15 to 80 ms each time.
         return await work()
-    except (Unavailable, Misconfigured) as fault:
+    except passing as fault:
         first = [fault]
 
     def tell(state: RetryCallState) -> None:
@@ -88,8 +105,9 @@ async def until_done(
             on_retry(fault, state.next_action.sleep if state.next_action else 0.0)
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type((Unavailable, Misconfigured)),
+        retry=retry_if_exception_type(passing),
         wait=wait_random_exponential(multiplier=min_s, max=max_s),
+        stop=stop_never if patience_s is None else stop_after_delay(patience_s),
         before_sleep=tell,
         sleep=asyncio.sleep,
         reraise=True,

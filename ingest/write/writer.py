@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -18,6 +19,7 @@ from ingest.errors import DatabaseFault, Poison, SessionTakenOver
 from ingest.write import deadletters, journal, late, mirrors, overflow, sessions
 from ingest.write.attempts import Attempts
 from ingest.write.budget import Budget, Division
+from ingest.write.connection import KeptConnection
 from ingest.write.copy import copy_straight, pack, parts
 from ingest.write.doubts import Doubts
 from ingest.write.ledger import Booking, book
@@ -33,10 +35,6 @@ if TYPE_CHECKING:
     from ingest.write.batch import Batch, Counts
 
 T = TypeVar("T")
-
-# Late rows decompress the segments they fall into; TimescaleDB's limit of 100 000 tuples a statement
-# would refuse whole batches of them (SQLSTATE 53400).
-_NO_DECOMPRESSION_LIMIT: Final = {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Writer:
         *on_retry* hears each fault and the wait (s) that follows, *on_recovery* the success after.
         *meanwhile* is called while the server inserts rows: for what would hold up the next batch later.
         """
-        self._dsn = dsn
+        self._kept = KeptConnection(dsn, settings, journal.application_name(client_id))
         self._settings = settings
         self._client_id = client_id
         self._max_payload_bytes = max_payload_bytes
@@ -88,7 +86,6 @@ class Writer:
         self._on_retry = on_retry
         self._on_recovery = on_recovery
         self._meanwhile = meanwhile
-        self._connection: asyncpg.Connection | None = None
         self._owner = uuid4()
         self._epoch: int | None = None
         self._claimed_on: asyncpg.Connection | None = None
@@ -164,7 +161,7 @@ class Writer:
                 await sessions.end(connection, self._client_id, epoch, at_broker)
                 await connection.execute("commit")
             except BaseException:
-                await self.close()  # the server rolls back
+                self._kept.close()  # the server rolls back
                 raise
             self._ended = True
 
@@ -176,7 +173,7 @@ class Writer:
             return
 
         async def leave() -> None:
-            await journal.take_leave(await self._connected(), self._client_id, self._owner)
+            await journal.take_leave(await self._kept.opened(), self._client_id, self._owner)
 
         await self._attempt(leave)
 
@@ -184,7 +181,7 @@ class Writer:
         """Try once to bring what is mirrored of the catalog in step. Raises DatabaseFault."""
 
         async def store() -> None:
-            await mirrors.store(await self._connected(), mirrored)
+            await mirrors.store(await self._kept.opened(), mirrored)
 
         await self._attempt(store)
 
@@ -194,9 +191,7 @@ class Writer:
 
     async def close(self) -> None:
         """Close the connection; a transaction still open is rolled back by the server."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+        self._kept.close()
 
     async def _until_done(
         self, work: Callable[[], Awaitable[T]], on_fault: Callable[[DatabaseFault], None] | None = None
@@ -229,43 +224,13 @@ class Writer:
     async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run *work* once, alone on the connection; translate what it raises."""
         async with self._lock:
-            try:
-                async with asyncio.timeout(self._settings.commit_timeout_s):
-                    return await work()
-            except (
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-                OSError,
-            ) as error:  # a timeout is an OSError
-                await self.close()
-                raise translate(error) from error
-            except asyncio.CancelledError:
-                await self.close()
-                raise
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            timeout_ms = str(int(self._settings.commit_timeout_s * 1000))
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                timeout=self._settings.connect_timeout_s,
-                server_settings={
-                    "application_name": journal.application_name(self._client_id),
-                    "timezone": "UTC",
-                    "statement_timeout": timeout_ms,
-                    # A connection that died half-way must not hold the session's row for hours.
-                    "idle_in_transaction_session_timeout": timeout_ms,
-                    **_NO_DECOMPRESSION_LIMIT,
-                },
-            )
-        return self._connection
+            return await self._kept.attempt(work)
 
     async def _ask(self) -> None:
-        await (await self._connected()).execute("select 1")
+        await (await self._kept.opened()).execute("select 1")
 
     async def _claim(self) -> journal.Claim:
-        connection = await self._connected()
+        connection = await self._kept.opened()
         epoch, locked = self._epoch, self._group is None
         if not locked:
             if self._ending and epoch is None:
@@ -285,12 +250,12 @@ class Writer:
     async def _with_epoch(self, work: Callable[[asyncpg.Connection, int], Awaitable[None]]) -> None:
         if self._ended:
             return
-        connection = await self._connected()
-        await work(connection, await self._current_epoch())
+        connection = await self._kept.opened()
+        await work(connection, await self._current_epoch(connection))
 
-    async def _current_epoch(self) -> int:
-        """Give the epoch, a new one on a new connection: the backend of the last may still hold its rows."""
-        if self._epoch is None or self._claimed_on is not self._connection:
+    async def _current_epoch(self, connection: asyncpg.Connection) -> int:
+        """Give the epoch, a new one on a new *connection*: the last one's backend may still hold its rows."""
+        if self._epoch is None or self._claimed_on is not connection:
             return (await self._claim()).epoch
         return self._epoch
 
@@ -304,15 +269,10 @@ class Writer:
             if claim.batch_id == batch_id == batch.batch_id:
                 return outcome
         attempts.check()  # only now: no transaction of this batch is open or in doubt
-        connection = await self._connected()
-        epoch = await self._current_epoch()
+        connection = await self._kept.opened()
+        epoch = await self._current_epoch(connection)
         attempts.begun = True
-
-        async def transaction(straight: Sequence[Row], suspects: Sequence[int]) -> Outcome:
-            return await self._transaction(
-                connection, epoch, batch, pending, also, attempts, straight=straight, suspects=suspects
-            )
-
+        transaction = partial(self._transaction, connection, epoch, batch, pending, also, attempts)
         try:
             return await transaction(*self._doubts.divide(batch.rows))
         except asyncpg.PostgresError as error:
@@ -335,7 +295,6 @@ class Writer:
         pending: Sequence[int],
         also: Counts,
         attempts: Attempts,
-        *,
         straight: Sequence[Row],
         suspects: Sequence[int],
     ) -> Outcome:

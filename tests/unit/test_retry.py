@@ -110,3 +110,22 @@ async def test_what_succeeds_at_once_leaves_nothing_to_collect() -> None:
     for _ in range(100):
         assert await until_done(work, min_s=1, max_s=1, on_retry=lambda *_: None) == 1
     assert gc.collect() < 100
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"), [(Unavailable("down"), 2), (Misconfigured("no table", "42P01"), 1)]
+)
+async def test_with_patience_only_what_passes_is_tried_again_and_not_for_ever(
+    fault: DatabaseFault, tries: int
+) -> None:
+    tried = 0
+
+    async def work() -> None:
+        nonlocal tried
+        tried += 1
+        await asyncio.sleep(0.02)  # one try alone takes longer than the patience
+        raise fault
+
+    with pytest.raises(DatabaseFault) as raised:
+        await until_done(work, min_s=0.001, max_s=0.001, on_retry=lambda *_: None, patience_s=0.01)
+    assert (raised.value, tried) == (fault, tries)
