@@ -22,10 +22,8 @@ from ingest.load.garbage import seldom_collected
 from ingest.load.history import TOLD_FIRST, Historian
 from ingest.load.moments import EARLIEST_US, NAIVE, Times
 from ingest.load.tables import Rejects, Table
-from ingest.migrate import Database
-from ingest.migration_connection import connected
 from ingest.model import Rejection, Row
-from ingest.operate.bulk_operations import Stopped, recorded
+from ingest.operate.bulk_operations import Stopped, recorded_apart
 from ingest.operate.progress import Progress
 from ingest.resolve import Resolver
 from ingest.resolve.loader import read_catalog
@@ -128,6 +126,8 @@ class ImportReport:
     survey: Survey = field(default_factory=Survey)
     rejected_file: Path | None = None
     interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    """What the operator has to know besides."""
     seconds: float = 0.0
 
     @property
@@ -355,10 +355,9 @@ class _Batch:
 async def _logged(settings: Settings, plan: ImportPlan, report: ImportReport) -> AsyncIterator[None]:
     """Keep the run's row in metadata.bulk_operation_log; a killed run's row stays RUNNING."""
     files = ", ".join(path.name for path in plan.files)
-    async with (
-        connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-        recorded(metadata, "IMPORT", TARGET, source_file=files[:500]) as tally,
-    ):
+    async with recorded_apart(
+        settings.dsn("metadata"), "IMPORT", TARGET, report.remarks.append, source_file=files[:500]
+    ) as tally:
         try:
             yield
         finally:
