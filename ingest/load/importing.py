@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.errors import ConfigurationError, DatabaseFault
+from ingest.errors import CheckFailed, ConfigurationError, DatabaseFault
 from ingest.labels import LabelRules
 from ingest.load.columns import Columns
 from ingest.load.garbage import seldom_collected
@@ -173,24 +173,21 @@ async def import_files(
 
     With *dry_run* each batch is tried and rolled back. Names that the catalog refuses end it before anything
     is written, unless *reject_names*. Raises ConfigurationError with every fault, CheckFailed for a file that
-    cannot be read to its end, a DatabaseFault for a database: what was committed stays.
+    cannot be read to its end, or *rejected* not written, a DatabaseFault for a database: what was committed
+    stays.
     """
     began_s = time.monotonic()
     work = await _Import.prepared(settings, plan, stop or asyncio.Event(), on_progress)
     report = ImportReport(dry_run, survey=work.survey, rejected_file=rejected)
     with contextlib.suppress(Stopped), seldom_collected():
         await work.look_through(reject_names=reject_names)
-        async with contextlib.AsyncExitStack() as stack:
+        async with _going_on(report), contextlib.AsyncExitStack() as stack:
             rejects = None if rejected is None else stack.enter_context(Rejects(rejected, work.tables))
             if not dry_run:
                 await stack.enter_async_context(_logged(settings, plan, report))
             backfiller = Backfiller(settings.dsn("timeseries"), settings.write, "(import)", on_retry=on_retry)
             stack.push_async_callback(backfiller.close)
-            try:
-                await work.write(backfiller, report, rejects)
-            except DatabaseFault as fault:
-                text = f"{fault}; {report.read} records are done, and stay: run it again to go on"
-                raise type(fault)(text, fault.sqlstate) from fault
+            await work.write(backfiller, report, rejects)
     report.interrupted = work.stop.is_set()
     report.seconds = time.monotonic() - began_s
     return report
@@ -349,6 +346,18 @@ class _Batch:
             if self._rejects is not None:
                 self._rejects.write(table, record, rejection)
         self.rows, self._origins, self._settled = [], [], []
+
+
+@contextlib.asynccontextmanager
+async def _going_on(report: ImportReport) -> AsyncIterator[None]:
+    """Tell with what ends a run early that it can be gone on with."""
+    try:
+        yield
+    except (CheckFailed, DatabaseFault) as fault:
+        text = f"{fault}; {report.read} records are done, and stay: run it again to go on"
+        if isinstance(fault, DatabaseFault):
+            raise type(fault)(text, fault.sqlstate) from fault
+        raise CheckFailed(text) from fault
 
 
 @contextlib.asynccontextmanager
