@@ -113,7 +113,8 @@ def export(
     *,
     since: Annotated[str, typer.Option(help="From: ISO 8601, or 30m, 12h, 7d ago.", show_default=False)],
     output: Annotated[
-        Path, typer.Option(dir_okay=False, help="The file; .gz compresses it.", show_default=False)
+        Path,
+        typer.Option(dir_okay=False, help="The file; .gz compresses it; - is stdout.", show_default=False),
     ],
     until: Annotated[str | None, typer.Option(help="Before: as --since; without it, now.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this one: topic prefix, name or UUID.")] = None,

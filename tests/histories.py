@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from ingest.load.exporting import Wanted, export
 from ingest.load.importing import ImportPlan, ImportReport, import_files
+from ingest.load.whole_file import WholeFile
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def exported(
     **only: Any,  # noqa: ANN401
 ) -> ExportReport:
     until = only.pop("until", datetime.now(UTC))
-    return await export(settings_for(dsn), Wanted(since, until, **only), path, file_format)
+    return await export(settings_for(dsn), Wanted(since, until, **only), WholeFile(path), file_format)
 
 
 async def imported(

@@ -21,9 +21,7 @@ from ingest.load.direct import backfill
 from ingest.load.direct_point import DirectPoint
 from ingest.load.direct_rejects import Rejects
 from ingest.load.recording import files as files_of
-from ingest.migrate import Database
-from ingest.migration_connection import connected
-from ingest.operate.bulk_operations import Stopped, recorded
+from ingest.operate.bulk_operations import Stopped, recorded_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,10 +95,9 @@ async def _logged(  # noqa: PLR0917 (private, called once above)
     reports: list[DirectReport] = []
     async with first_interrupt() as stop:
         with progress_bar() as on_progress, contextlib.suppress(Stopped):
-            async with (
-                connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-                recorded(metadata, "BACKFILL", TARGET, source_file=names) as tally,
-            ):
+            async with recorded_apart(
+                settings.dsn("metadata"), "BACKFILL", TARGET, remark, source_file=names
+            ) as tally:
                 report = await backfill(
                     settings,
                     files,

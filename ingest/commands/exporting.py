@@ -6,8 +6,11 @@ Owns the exit code: 0 the file is there, 130 interrupted and there is none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.moments import moment
@@ -16,16 +19,18 @@ from ingest.commands.report import print_json, print_line, remark
 from ingest.errors import ConfigurationError
 from ingest.load.choosing import choose
 from ingest.load.exporting import Wanted, export, instant
+from ingest.load.whole_file import WholeFile
 from ingest.resolve.catalog import EMPTY
 from ingest.resolve.loader import read_catalog
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ingest.commands.invocation import Invocation
     from ingest.load.exporting import ExportFormat, ExportReport
     from ingest.resolve import Catalog
     from ingest.settings import Settings
+
+
+_STDOUT: Final = Path("/dev/stdout")
 
 
 class ExportOptions(NamedTuple):
@@ -66,7 +71,7 @@ def run(
     file_format: ExportFormat | None,
     as_json: bool,
 ) -> int:
-    """Export, and print the report."""
+    """Export, and print the report; on stderr where the readings go to stdout."""
     chosen_format = file_format or _format_of(output)
     since, until = options.span()
     wants_catalog = any(options.names.values())
@@ -74,25 +79,32 @@ def run(
         invocation.settings("metadata", "timeseries") if wants_catalog else invocation.settings("timeseries")
     )
 
+    # Before anything listens to signals: a pipe is not open before somebody reads it.
+    file = WholeFile(_STDOUT if str(output) == "-" else output)
+
     async def work() -> ExportReport:
         wanted = Wanted(since, until, *choose(await _catalog(settings, wants=wants_catalog), **options.names))
         async with first_interrupt() as stop:
             with progress_bar() as on_progress:
-                return await export(
-                    settings, wanted, output, chosen_format, stop=stop, on_progress=on_progress
-                )
+                return await export(settings, wanted, file, chosen_format, stop=stop, on_progress=on_progress)
 
-    report = asyncio.run(work())
+    with file:
+        report = asyncio.run(work())
+    with contextlib.redirect_stdout(sys.stderr) if file.is_stdout else contextlib.nullcontext():
+        _print(report, as_json=as_json)
+    if report.interrupted:
+        remark(f"stopped at your word; {report.path} is {'not written' if file.replaces else 'cut off'}")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _print(report: ExportReport, *, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
     elif not report.interrupted:
         print_line(f"{report.rows} readings in {report.path}, {report.seconds:.1f} s")
         if report.first is not None and report.last is not None:
             print_line(f"from {instant(report.first)} to {instant(report.last)}")
-    if report.interrupted:
-        remark(f"stopped at your word; {report.path} is not written")
-        return EXIT_INTERRUPTED
-    return 0
 
 
 async def _catalog(settings: Settings, *, wants: bool) -> Catalog:

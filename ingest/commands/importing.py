@@ -101,6 +101,8 @@ def run(
         print_json(report.as_json())
     else:
         _print(report)
+    for text in report.remarks:
+        remark(text)
     if report.interrupted:
         remark("stopped at your word; everything done is committed: run it again to go on")
         return EXIT_INTERRUPTED

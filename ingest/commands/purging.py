@@ -54,6 +54,8 @@ def run(
         print_json(report.as_json())
     elif deleting:
         print_line(f"{report.deleted} deleted, {report.seconds:.1f} s")
+    for text in report.remarks:
+        remark(text)
     if report.interrupted:
         remark("stopped at your word: what is deleted stays deleted")
         return EXIT_INTERRUPTED

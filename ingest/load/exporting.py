@@ -2,12 +2,14 @@
 
 Reads in one snapshot through a cursor, chunk by chunk as the database has them, so that neither side holds
 more than a page. Names come from the mirrored catalogs; the file is there under its name once it is whole.
-Read by `ingest import`, a file gives back the rows it was made of.
+What the database does not answer and what the file system does not take are told apart. Read by
+`ingest import`, a file gives back the rows it was made of.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import math
@@ -18,12 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Typ
 import orjson
 
 from ingest.errors import ConfigurationError
-from ingest.load.whole_file import WholeFile
 from ingest.operate.progress import Progress
 from ingest.operate.reading import reading_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
     from types import ModuleType
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from ingest.load.whole_file import WholeFile
     from ingest.settings import Settings
 
 ExportFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
@@ -138,46 +140,64 @@ class ExportReport:
 async def export(
     settings: Settings,
     wanted: Wanted,
-    path: Path,
+    file: WholeFile,
     file_format: ExportFormat,
     *,
     stop: asyncio.Event | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ExportReport:
-    """Write what is *wanted* to *path*, replacing what is there; nothing of it where it ends early.
+    """Write what is *wanted* to *file*, and close it where that is all; where it ends early it is discarded.
 
-    Raises ConfigurationError for a file that cannot be written or a format that is not installed, and
-    DatabaseFaults.
+    Raises ConfigurationError for a format that is not installed, CheckFailed for a file that cannot be
+    written, and DatabaseFaults.
     """
     began_s = time.monotonic()
     stop = stop or asyncio.Event()
-    report = ExportReport(path)
-    arrow = _arrow() if file_format == "parquet" else None
-    file = WholeFile(path)
-    try:
-        encoder = _encoder(file, file_format, arrow)
-        async with reading_from(settings.dsn("timeseries"), "timeseries", "greenhouse_reader") as connection:
-            await _each_page(connection, wanted, encoder, report, stop, on_progress)
-        encoder.finish()
-    except BaseException:
-        file.discard()
-        raise
-    report.interrupted = stop.is_set()
-    file.discard() if report.interrupted else file.close()
+    report = ExportReport(file.path)
+    with file:
+        arrow = _arrow() if file_format == "parquet" else None
+        with file.written():
+            encoder = _encoder(file, file_format, arrow)
+        async with contextlib.aclosing(_pages(settings, wanted)) as pages:
+            await _write_each(pages, wanted, encoder, file, report, stop, on_progress)
+        if not report.interrupted:
+            with file.written():
+                encoder.finish()
+            file.close()
     report.seconds = time.monotonic() - began_s
     return report
 
 
-async def _each_page(  # noqa: PLR0917 (private, called once above)
-    connection: asyncpg.Connection,
+async def _write_each(  # noqa: PLR0917 (private, called once above)
+    pages: AsyncIterator[Sequence[Reading]],
     wanted: Wanted,
     encoder: Encoder,
+    file: WholeFile,
     report: ExportReport,
     stop: asyncio.Event,
     on_progress: Callable[[Progress], None],
 ) -> None:
     seconds = int((wanted.until - wanted.since).total_seconds())
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async for page in pages:
+        if stop.is_set():
+            report.interrupted = True
+            return
+        with file.written():
+            encoder.write(page)
+        report.rows += len(page)
+        report.first = report.first or page[0].time
+        report.last = page[-1].time
+        # How many rows there are, nobody knows without reading them: what moves is the time.
+        done = int((page[-1].time - wanted.since).total_seconds())
+        on_progress(Progress("exporting, seconds of the range", done, seconds))
+
+
+async def _pages(settings: Settings, wanted: Wanted) -> AsyncGenerator[Sequence[Reading], None]:
+    """Read what is *wanted* in one snapshot. Raises DatabaseFaults."""
+    async with (
+        reading_from(settings.dsn("timeseries"), "timeseries", "greenhouse_reader") as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
         names = Names(
             {row[0]: row[1] for row in await connection.fetch(_TYPES)},
             {row[0]: row[1] for row in await connection.fetch(_UNITS)},
@@ -185,15 +205,8 @@ async def _each_page(  # noqa: PLR0917 (private, called once above)
         type_ids = [each for each, name in names.types.items() if name == wanted.sensor_type]
         type_id = (type_ids or [-1])[0] if wanted.sensor_type is not None else None
         cursor = await connection.cursor(_READINGS, *wanted[:5], type_id, wanted.sensor_type)
-        while not stop.is_set() and (records := await cursor.fetch(PAGE_ROWS)):
-            page = [names.reading(record) for record in records]
-            encoder.write(page)
-            report.rows += len(page)
-            report.first = report.first or page[0].time
-            report.last = page[-1].time
-            # How many rows there are, nobody knows without reading them: what moves is the time.
-            done = int((page[-1].time - wanted.since).total_seconds())
-            on_progress(Progress("exporting, seconds of the range", done, seconds))
+        while records := await cursor.fetch(PAGE_ROWS):
+            yield [names.reading(record) for record in records]
 
 
 class Names(NamedTuple):

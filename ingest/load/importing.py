@@ -15,17 +15,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.errors import ConfigurationError, DatabaseFault
+from ingest.errors import CheckFailed, ConfigurationError, DatabaseFault
 from ingest.labels import LabelRules
 from ingest.load.columns import Columns
 from ingest.load.garbage import seldom_collected
 from ingest.load.history import TOLD_FIRST, Historian
 from ingest.load.moments import EARLIEST_US, NAIVE, Times
 from ingest.load.tables import Rejects, Table
-from ingest.migrate import Database
-from ingest.migration_connection import connected
 from ingest.model import Rejection, Row
-from ingest.operate.bulk_operations import Stopped, recorded
+from ingest.operate.bulk_operations import Stopped, recorded_apart
 from ingest.operate.progress import Progress
 from ingest.resolve import Resolver
 from ingest.resolve.loader import read_catalog
@@ -128,6 +126,8 @@ class ImportReport:
     survey: Survey = field(default_factory=Survey)
     rejected_file: Path | None = None
     interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    """What the operator has to know besides."""
     seconds: float = 0.0
 
     @property
@@ -173,24 +173,21 @@ async def import_files(
 
     With *dry_run* each batch is tried and rolled back. Names that the catalog refuses end it before anything
     is written, unless *reject_names*. Raises ConfigurationError with every fault, CheckFailed for a file that
-    cannot be read to its end, a DatabaseFault for a database: what was committed stays.
+    cannot be read to its end, or *rejected* not written, a DatabaseFault for a database: what was committed
+    stays.
     """
     began_s = time.monotonic()
     work = await _Import.prepared(settings, plan, stop or asyncio.Event(), on_progress)
     report = ImportReport(dry_run, survey=work.survey, rejected_file=rejected)
     with contextlib.suppress(Stopped), seldom_collected():
         await work.look_through(reject_names=reject_names)
-        async with contextlib.AsyncExitStack() as stack:
+        async with _going_on(report), contextlib.AsyncExitStack() as stack:
             rejects = None if rejected is None else stack.enter_context(Rejects(rejected, work.tables))
             if not dry_run:
                 await stack.enter_async_context(_logged(settings, plan, report))
             backfiller = Backfiller(settings.dsn("timeseries"), settings.write, "(import)", on_retry=on_retry)
             stack.push_async_callback(backfiller.close)
-            try:
-                await work.write(backfiller, report, rejects)
-            except DatabaseFault as fault:
-                text = f"{fault}; {report.read} records are done, and stay: run it again to go on"
-                raise type(fault)(text, fault.sqlstate) from fault
+            await work.write(backfiller, report, rejects)
     report.interrupted = work.stop.is_set()
     report.seconds = time.monotonic() - began_s
     return report
@@ -352,13 +349,24 @@ class _Batch:
 
 
 @contextlib.asynccontextmanager
+async def _going_on(report: ImportReport) -> AsyncIterator[None]:
+    """Tell with what ends a run early that it can be gone on with."""
+    try:
+        yield
+    except (CheckFailed, DatabaseFault) as fault:
+        text = f"{fault}; {report.read} records are done, and stay: run it again to go on"
+        if isinstance(fault, DatabaseFault):
+            raise type(fault)(text, fault.sqlstate) from fault
+        raise CheckFailed(text) from fault
+
+
+@contextlib.asynccontextmanager
 async def _logged(settings: Settings, plan: ImportPlan, report: ImportReport) -> AsyncIterator[None]:
     """Keep the run's row in metadata.bulk_operation_log; a killed run's row stays RUNNING."""
     files = ", ".join(path.name for path in plan.files)
-    async with (
-        connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-        recorded(metadata, "IMPORT", TARGET, source_file=files[:500]) as tally,
-    ):
+    async with recorded_apart(
+        settings.dsn("metadata"), "IMPORT", TARGET, report.remarks.append, source_file=files[:500]
+    ) as tally:
         try:
             yield
         finally:

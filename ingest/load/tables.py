@@ -191,18 +191,28 @@ class Rejects:
         )
         self._csv = csv.writer(self._text, delimiter=tables[0].delimiter)
         if self._format == "csv":
-            self._csv.writerow([*self._columns, *REJECTED])
+            with self._file.written():
+                self._csv.writerow([*self._columns, *REJECTED])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Put it under its name; what there is of it also where somebody stopped or the database is away."""
-        self._text.detach()
-        self._file.close()
+        """Put it under its name; what there is of it also where somebody stopped or the database is away.
+
+        Raises CheckFailed where the file system does not take it.
+        """
+        if self._file.is_open:
+            with self._file.written():
+                self._text.detach()
+            self._file.close()
 
     def write(self, table: Table, record: Record, rejection: Rejection) -> None:
-        """Write *record* down with its reason."""
+        """Write *record* down with its reason. Raises CheckFailed: it then has nothing of it."""
+        with self._file.written():
+            self._write(table, record, rejection)
+
+    def _write(self, table: Table, record: Record, rejection: Rejection) -> None:
         told: tuple[str, int, str, str] = (
             str(table.path),
             record.line,

@@ -1,7 +1,8 @@
 """Records operations over many rows in `metadata.bulk_operation_log`, from their begin to their end.
 
 Used by the operator's commands; the row is committed when the operation begins, so that one that was
-killed is still there, as RUNNING. Owns no transaction of the operation itself.
+killed is still there, as RUNNING. Owns no transaction of the operation itself. Where its database is away at
+the end, the work is done all the same: that is a remark, and no error.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import asyncpg
 
+from ingest.addresses import without_passwords
+from ingest.errors import IngestError
+from ingest.migrate import Database
+from ingest.migration_connection import connected
+from ingest.operate.reading import translated
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 Operation: TypeAlias = Literal["IMPORT", "NORMALIZE", "REPLAY", "PURGE", "BACKFILL", "MAINTAIN"]
 """The check constraint of `operation_type` in `schema/metadata/V14`."""
 FAULTS_KEPT = 20
 """Of a file in which every line is wrong, the first ones tell why."""
+END_S: Final = 10.0
+"""For writing the end down: the report waits for it."""
 
 BEGIN_SQL = """
     insert into metadata.bulk_operation_log (operation_type, target_table, source_file)
@@ -70,6 +79,13 @@ class Tally:
             return "COMPLETED"
         return "PARTIAL" if self.successful else "FAILED"
 
+    def status_after(self, error: BaseException) -> str:
+        """Give the status of one that *error* ended, which is among the faults by then."""
+        self.faults.append(str(error) or type(error).__name__)
+        if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+            return "CANCELLED"
+        return "PARTIAL" if self.successful else "FAILED"
+
 
 @contextlib.asynccontextmanager
 async def recorded(
@@ -85,21 +101,69 @@ async def recorded(
     What the body raises is recorded as FAILED, a cancellation as CANCELLED, and raised again. *alone*: a lock
     of the caller's lets no other run, so that one still RUNNING was killed, and is ended first.
     """
-    if alone:
-        await connection.execute(ABANDONED_SQL, operation)
-    operation_id = await connection.fetchval(BEGIN_SQL, operation, target, source_file)
+    operation_id = await _begin(connection, operation, target, source_file, alone=alone)
     tally = Tally()
     try:
         yield tally
     except BaseException as error:
-        stopped = isinstance(error, (asyncio.CancelledError, KeyboardInterrupt))
-        status = "CANCELLED" if stopped else "PARTIAL" if tally.successful else "FAILED"
-        tally.faults.append(str(error) or type(error).__name__)
+        status = tally.status_after(error)
         # The connection may be what failed: the row then stays RUNNING, and the error is what counts.
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await _end(connection, operation_id, status, tally)
         raise
     await _end(connection, operation_id, tally.status, tally)
+
+
+@contextlib.asynccontextmanager
+async def recorded_apart(
+    dsn: str,
+    operation: Operation,
+    target: str,
+    tell: Callable[[str], None],
+    *,
+    source_file: str | None = None,
+    alone: bool = False,
+) -> AsyncIterator[Tally]:
+    """Do as `recorded`, for work elsewhere: with a connection for the begin, and one for the end.
+
+    None is held in between, and so none is lost. Raises DatabaseFaults before the body, and nothing for the
+    end: *tell* hears, for the operator, why it is not written down.
+    """
+    async with connected(dsn, Database.METADATA) as connection:
+        with translated("metadata", "greenhouse_operator"):
+            operation_id = await _begin(connection, operation, target, source_file, alone=alone)
+    tally = Tally()
+    try:
+        yield tally
+    except BaseException as error:
+        await _end_apart(dsn, operation_id, tally.status_after(error), tally, tell)
+        raise
+    await _end_apart(dsn, operation_id, tally.status, tally, tell)
+
+
+async def _begin(
+    connection: asyncpg.Connection[asyncpg.Record],
+    operation: Operation,
+    target: str,
+    source_file: str | None,
+    *,
+    alone: bool,
+) -> int:
+    if alone:
+        await connection.execute(ABANDONED_SQL, operation)
+    operation_id: int = await connection.fetchval(BEGIN_SQL, operation, target, source_file)
+    return operation_id
+
+
+async def _end_apart(
+    dsn: str, operation_id: int, status: str, tally: Tally, tell: Callable[[str], None]
+) -> None:
+    try:
+        async with asyncio.timeout(END_S), connected(dsn, Database.METADATA) as connection:
+            await _end(connection, operation_id, status, tally)
+    except (IngestError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # so is a timeout
+        reason = without_passwords(str(error)) or f"no answer in {END_S:.0f} s"
+        tell(f"this run's row {operation_id} in metadata.bulk_operation_log stays RUNNING: {reason}")
 
 
 async def _end(

@@ -19,7 +19,7 @@ from ingest.errors import CheckFailed
 from ingest.migrate import Database
 from ingest.migration_connection import connected
 from ingest.operate import normalize_sql as sql
-from ingest.operate.bulk_operations import recorded
+from ingest.operate.bulk_operations import recorded_apart
 from ingest.operate.normalize_chunks import ChunkNormalizer, Pace, list_chunks, take_census
 from ingest.operate.normalize_report import Report
 from ingest.operate.normalize_run import claim, translated
@@ -149,10 +149,9 @@ async def _each(
 @contextlib.asynccontextmanager
 async def _logged(settings: Settings, report: Report) -> AsyncIterator[None]:
     """Keep the run's row in metadata.bulk_operation_log; one that a killed run left RUNNING is ended."""
-    async with (
-        connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-        recorded(metadata, "NORMALIZE", TARGET, alone=True) as tally,
-    ):
+    async with recorded_apart(
+        settings.dsn("metadata"), "NORMALIZE", TARGET, report.remarks.append, alone=True
+    ) as tally:
         try:
             yield
         finally:

@@ -76,6 +76,8 @@ class Report:
     """Notes for the aggregates that wait for recompute_late_buckets."""
     seconds: float = 0.0
     interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    """What the operator has to know besides."""
     unknown: dict[tuple[Unknown, str], UnknownName] = field(default_factory=dict)
     examples: list[Differing] = field(default_factory=list)
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.migrate import Database
-from ingest.migration_connection import connected as metadata_connected
-from ingest.operate.bulk_operations import Stopped, recorded
+from ingest.operate.bulk_operations import Stopped, recorded_apart
 from ingest.operate.letter_connection import TARGET, connected
 from ingest.operate.letter_filter import CONDITIONS, by_reason, pages, summary
 from ingest.operate.progress import Progress
@@ -43,6 +41,8 @@ class PurgeReport:
     dry_run: bool = False
     deleted: int = 0
     interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    """What the operator has to know besides."""
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -84,8 +84,7 @@ async def purge_letters(
     with contextlib.suppress(Stopped):
         async with (
             connected(settings, "purge dead letters") as connection,
-            metadata_connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-            recorded(metadata, "PURGE", TARGET) as tally,
+            recorded_apart(settings.dsn("metadata"), "PURGE", TARGET, report.remarks.append) as tally,
         ):
             last_id = report.found.last_id
             async for page in pages(connection, wanted, last_id=last_id, size=BATCH_LETTERS):

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ingest.decode import Decoder, Routes
 from ingest.labels import LabelRules
-from ingest.migrate import Database
-from ingest.migration_connection import connected as metadata_connected
-from ingest.operate.bulk_operations import Stopped, recorded
+from ingest.operate.bulk_operations import Stopped, recorded_apart
 from ingest.operate.letter_connection import TARGET, connected
 from ingest.operate.letter_filter import pages, summary
 from ingest.operate.normalize_chunks import Pace
@@ -55,6 +53,8 @@ class ReplayReport:
     """Of them those that a worker or another replay has taken up, or somebody purged, meanwhile."""
     replayed: Replayed = field(default_factory=Replayed)
     interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    """What the operator has to know besides."""
     seconds: float = 0.0
 
     @property
@@ -167,10 +167,7 @@ async def _each_page(  # noqa: PLR0917 (private, called once above)
 @contextlib.asynccontextmanager
 async def _logged(settings: Settings, report: ReplayReport) -> AsyncIterator[None]:
     """Keep the run's row in metadata.bulk_operation_log, in readings; a killed run's row stays RUNNING."""
-    async with (
-        metadata_connected(settings.dsn("metadata"), Database.METADATA) as metadata,
-        recorded(metadata, "REPLAY", TARGET) as tally,
-    ):
+    async with recorded_apart(settings.dsn("metadata"), "REPLAY", TARGET, report.remarks.append) as tally:
         try:
             yield
         finally:

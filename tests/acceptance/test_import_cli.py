@@ -56,6 +56,13 @@ async def test_out_and_in_again(ingest: CommandLine, greenhouse: Greenhouse, tmp
     assert (done.returncode, report(done)["rows"]) == (0, 1)
     done = await asyncio.to_thread(ingest, "import", "b.jsonl.gz", "--json")
     assert (done.returncode, report(done)["readings"]["duplicate"]) == (0, 1)
+    done = await asyncio.to_thread(ingest, *out, "--output", "-", "--format", "jsonl", "--json")
+    assert (done.returncode, report(done)["value"], json.loads(done.stderr)["rows"]) == (0, 24.5, 1)
+    running = ingest.start(*out, "--output", "-", "--format", "jsonl", stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    running.stdout.close()  # as `head` does
+    _, err = await asyncio.to_thread(running.communicate)
+    assert (running.returncode, err) == (141, b"")
     for wrong_words, said in (
         (("--output", "b"), "does not tell the format"),
         (("--output", "b.csv", "--until", "2023-01-01"), "is not after --since"),

@@ -155,7 +155,7 @@ async def test_stopped_it_leaves_no_file(dsn: str, tmp_path: Path) -> None:
     stop = asyncio.Event()
     stop.set()
     wanted = Wanted(LONG_AGO, datetime.now(UTC))
-    report = await export(settings_for(dsn), wanted, tmp_path / "h.csv", "csv", stop=stop)
+    report = await export(settings_for(dsn), wanted, WholeFile(tmp_path / "h.csv"), "csv", stop=stop)
     assert (report.interrupted, names_in(tmp_path)) == (True, [])
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ingest.errors import ConfigurationError, Unavailable
 from ingest.load.exporting import Wanted, export
+from ingest.load.whole_file import WholeFile
 from tests.histories import names_in, settings_for
 from tests.servers import free_port
 
@@ -26,7 +27,7 @@ def test_parquet_without_its_library_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where the extra is not installed
     settings = settings_for("postgresql://127.0.0.1/nothing")
     with pytest.raises(ConfigurationError, match=r"pip install 'greenhouse-ingest\[parquet\]'"):
-        asyncio.run(export(settings, WANTED, tmp_path / "a.parquet", "parquet"))
+        asyncio.run(export(settings, WANTED, WholeFile(tmp_path / "a.parquet"), "parquet"))
     assert names_in(tmp_path) == []
 
 
@@ -34,6 +35,6 @@ def test_without_a_database_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("of before")
     settings = settings_for(f"postgresql://127.0.0.1:{free_port()}/nothing")
     with pytest.raises(Unavailable):
-        asyncio.run(export(settings, WANTED, tmp_path / "a.csv", "csv"))
+        asyncio.run(export(settings, WANTED, WholeFile(tmp_path / "a.csv"), "csv"))
     assert names_in(tmp_path) == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "of before"
