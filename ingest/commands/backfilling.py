@@ -58,8 +58,8 @@ def run(
         raise ConfigurationError([f"--rejected: {rejected} is to be replayed; give it another name"])
     target = direct_point.target_of(settings.dsn("timeseries"))
     path = direct_point.point_file(files)
-    point = direct_point.read(path, files, target) if resume else DirectPoint()
-    point = point._replace(began_us=direct_point.began_of(files))
+    began_us = direct_point.began_of(files)
+    point = direct_point.read(path, files, target, began_us) if resume else DirectPoint(began_us=began_us)
     if point.finished:
         remark(f"everything is in the table already, says {path}: without --resume it is looked at again")
     rejects = None if rejected is None else Rejects(rejected, kept_bytes=point.rejected_bytes)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest.load.recording import Damage
+from ingest.load.recording import Damage, Recording
 from ingest.write import backfiller
 from tests.histories import HOUSE, PROBE, fetch, register, rows
 from tests.recordings import MAP_TOPIC, START_US, Backfills, messages_in, numbered, recorded, write
@@ -178,6 +178,20 @@ async def test_stopped_and_gone_on(dsn: str, backfills: Backfills, tmp_path: Pat
     booked = "select sum(rows)::int, min(client_id), max(client_id) from iot.ingest_written_hours"
     (row,) = await fetch(dsn, booked)
     assert tuple(row) == (4_000, "(direct)", "(direct)")
+
+
+async def test_a_file_that_grew_is_not_done_before_it_is_read(
+    dsn: str, backfills: Backfills, tmp_path: Path
+) -> None:
+    path, stop = write(tmp_path / "a.jsonl.gz", numbered(20)), asyncio.Event()
+    assert (await backfills(path)).clean
+    with Recording(path, append=True) as recording:
+        recording.write(numbered(21)[-1])
+    stop.set()
+    report = await backfills(path, resume=True, stop=stop)
+    assert (report.interrupted, report.clean, report.point.finished) == (True, False, False)
+    assert (await backfills(path, resume=True)).clean
+    assert len(await rows(dsn)) == 21
 
 
 async def test_damage_is_named_and_the_rest_is_there(dsn: str, backfills: Backfills, tmp_path: Path) -> None:
