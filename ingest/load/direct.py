@@ -61,7 +61,6 @@ class DirectReport:
     """What a backfill did, runs that it went on from included."""
 
     files: Sequence[Path]
-    account: Account = field(default_factory=Account)
     damages: list[Damage] = field(default_factory=list)
     """Of this run."""
     point: DirectPoint = field(default_factory=DirectPoint)
@@ -69,6 +68,11 @@ class DirectReport:
     """What ended it."""
     interrupted: bool = False
     seconds: float = 0.0
+
+    @property
+    def account(self) -> Account:
+        """What came of the messages before the point."""
+        return self.point.account
 
     @property
     def clean(self) -> bool:
@@ -111,15 +115,16 @@ async def backfill(
     """Take in *files* from *point* on; *keep_point* hears of each reached, *rejects* gets what was rejected.
 
     After *stop* is set the pieces under way are finished. A database that stays away, a file that is no
-    recording and a process of it that was killed end it as soon, with the report saying which.
-    Raises a DatabaseFault where there is no catalog to begin with.
+    recording, a disk that is full and a process of it that was killed end it as soon, with the report saying
+    which. Raises a DatabaseFault where there is no catalog to begin with, and what *keep_point* raises then.
     """
     began_s = time.monotonic()
-    report = DirectReport(files, point.account.copied(), point=point._replace(finished=False))
+    report = DirectReport(files, point=point._replace(finished=False))
     pieces = pieces_of(files, point.position, settings.write.max_batch_rows)
     run = _Run(pieces, report, keep_point, rejects, stop or asyncio.Event(), on_progress)
     run.limit = AHEAD * connections
     async with _takers(settings, connections, on_retry) as takers:
+        keep_point(report.point)  # what is in the file of rejects is then told from what another left there
         await asyncio.gather(*map(run.work, takers))
     run.finish()
     report.interrupted = run.stop.is_set() and not report.point.finished
@@ -182,32 +187,37 @@ class _Run:
     def finish(self) -> None:
         """Write the last point; everything is done where no piece was left and none failed."""
         report = self._report
-        if self._exhausted and not self._done and report.failure is None:
-            report.point = report.point._replace(finished=True)
-        self._keep_point(report.point)
+        if report.failure is None and self._exhausted and not self._done:
+            try:
+                self._reach(report.point._replace(finished=True))
+            except IngestError as error:
+                report.failure = str(error)
 
     def _count(self) -> None:
-        """Count the pieces that are done with none missing before them, and keep the point behind them."""
+        """Count the pieces that are done with none missing before them, and keep the point behind them.
+
+        A point is reached when it is kept, and kept when what was rejected before it is. Raises
+        RecordingError; the piece is then as one that is not done, and so is all behind it.
+        """
         report = self._report
-        counted = False
-        while (found := self._done.pop(self._next, None)) is not None:
+        while (found := self._done.get(self._next)) is not None:
             piece, taken = found
+            account = report.account.copied()
+            account.add(taken.account)
+            kept_bytes = report.point.rejected_bytes
+            if self._rejects is not None:
+                kept_bytes = self._rejects.write(taken.incomplete, behind_bytes=kept_bytes)
+            self._reach(report.point._replace(position=piece.end, account=account, rejected_bytes=kept_bytes))
+            del self._done[self._next]
             self._next += 1
-            report.account.add(taken.account)
             report.damages += piece.damages
             if taken.faults:
                 report.damages.append(damaged_lines(piece.path, piece.blocks[0], taken.faults))
-            kept_bytes = report.point.rejected_bytes
-            if self._rejects is not None:
-                kept_bytes = self._rejects.write(taken.incomplete)
-            report.point = report.point._replace(
-                position=piece.end, account=report.account, rejected_bytes=kept_bytes
-            )
-            counted = True
             self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
-        if counted:
-            report.point = report.point._replace(account=report.account.copied())
-            self._keep_point(report.point)
+
+    def _reach(self, point: DirectPoint) -> None:
+        self._keep_point(point)
+        self._report.point = point
 
 
 def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Iterator[Piece]:

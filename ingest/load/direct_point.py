@@ -32,8 +32,10 @@ class DirectPoint(NamedTuple):
 
     position: Position = Position()
     account: Account = Account()
+    rejected: str | None = None
+    """The file of rejected messages,"""
     rejected_bytes: int = 0
-    """What the file of rejected messages holds of them."""
+    """and what it holds of those before the point."""
     finished: bool = False
     began_us: tuple[int, ...] = ()
     """When the first message of each file came, by which another recording of the same name is told."""
@@ -59,6 +61,7 @@ def write(path: Path, point: DirectPoint, files: Sequence[Path], target: str) ->
         "target": target,
         "position": list(point.position),
         "account": point.account.as_json(),
+        "rejected": point.rejected,
         "rejected_bytes": point.rejected_bytes,
         "finished": point.finished,
         "began_us": point.began_us,
@@ -85,6 +88,7 @@ def read(path: Path, files: Sequence[Path], target: str, began_us: tuple[int, ..
         point = DirectPoint(
             Position(*map(int, tree["position"])),
             Account.of_json(tree["account"]),
+            None if tree["rejected"] is None else str(tree["rejected"]),
             int(tree["rejected_bytes"]),
             tree["finished"] is True,
             tuple(map(int, tree["began_us"])),
@@ -117,9 +121,7 @@ def _began(path: Path) -> int:
     return 0
 
 
-def _checked(
-    path: Path, point: DirectPoint, files: Sequence[Path], began_us: tuple[int, ...]
-) -> DirectPoint:
+def _checked(path: Path, point: DirectPoint, files: Sequence[Path], began_us: tuple[int, ...]) -> DirectPoint:
     """Refuse a *point* that is of what the files held before, not of what they hold now."""
     file, offset, _ = point.position
     if (

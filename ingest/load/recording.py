@@ -8,7 +8,6 @@ No event loop, no broker: a file, its bytes, and what they mean.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from base64 import b64decode, b64encode
 from types import NoneType
@@ -19,7 +18,7 @@ import orjson
 from ingest.errors import RecordingError
 from ingest.load.header import BEGINS, HEADER, NAME, check_header, check_names
 from ingest.load.members import Gap, Member, compressed, pieces
-from ingest.load.opening import opened_to_read, opened_to_write
+from ingest.load.opening import append_whole, opened_to_read, opened_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".jsonl.gz"
 BLOCK_MESSAGES: Final = 1000
-_BLOCK_BYTES: Final = 1_048_576
+BLOCK_BYTES: Final = 1_048_576
 """A block ends with the message that reaches this many bytes of lines, too: large payloads fill no memory."""
 _AT_ONCE_BYTES: Final = 2_097_152
 """Lines that are parsed as one, if they are no more: a block as the writer makes it."""
@@ -257,7 +256,7 @@ class Recording:
         self.last_us = message.received_us
         self._lines.append(line)
         self._lines_bytes += len(line)
-        if len(self._lines) >= self._block_messages or self._lines_bytes >= _BLOCK_BYTES:
+        if len(self._lines) >= self._block_messages or self._lines_bytes >= BLOCK_BYTES:
             self.flush()
         return message
 
@@ -309,19 +308,12 @@ class Recording:
 
     def _write(self, lines: bytes) -> None:
         """Write *lines* as a block, or nothing of it."""
-        block = compressed(lines)
-        rest = memoryview(block)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
+            self.size_bytes = append_whole(self._file, compressed(lines), self.size_bytes)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self.size_bytes)
-                self._file.seek(self.size_bytes)
             raise RecordingError(
                 f"{self.path} cannot be written: {error.strerror}; what it holds up to here can be read"
             ) from error
-        self.size_bytes += len(block)
 
 
 # reading

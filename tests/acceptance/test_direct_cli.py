@@ -48,7 +48,7 @@ async def _prepared(directory: Path, dsn: str) -> tuple[CommandLine, Greenhouse]
         else recorded(number, number, greenhouse.topic)
         for number in range(MESSAGES)
     ]
-    messages.insert(MESSAGES // 2, recorded(b"{", MESSAGES // 2 - 1, greenhouse.map_topic))
+    messages.insert(10, recorded(b"{", 9, greenhouse.map_topic))
     write(directory / "a.jsonl.gz", messages, block=100)
     return command_line(directory, dsn), greenhouse
 
@@ -123,6 +123,7 @@ async def test_it_says_what_came_of_it_and_what_does_not_go_with_it(
     for options, said in (
         (("--loop",), "with --direct there is no broker"),
         (("--rejected", "a.jsonl.gz"), "is to be replayed"),
+        ((".", "--rejected", "r.jsonl.gz"), "would be replayed with its folder"),
     ):
         done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--direct", *options)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr

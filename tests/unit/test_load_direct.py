@@ -13,10 +13,9 @@ from ingest.load import direct_point
 from ingest.load.backfill import Account
 from ingest.load.direct import pieces_of
 from ingest.load.direct_point import DirectPoint
-from ingest.load.direct_rejects import Rejects
 from ingest.load.recording import Recording, line_of, messages_of
 from ingest.load.resume import Position
-from tests.recordings import START_US, messages_in, numbered, recorded, write
+from tests.recordings import START_US, numbered, recorded, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +52,7 @@ def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
     for file in files:
         file.write_bytes(bytes(100))
     account = Account(9, 1, 2, 8, 3, 2, 1, Counter({"bad_value": 2}), {"bad_value": "why"}, 4)
-    point = DirectPoint(Position(1, 77), account, 123, began_us=(0, 0))
+    point = DirectPoint(Position(1, 77), account, "/r.jsonl.gz", 123, began_us=(0, 0))
     direct_point.write(path, point, files, target)
     assert "secret" not in path.read_text()
     assert direct_point.read(path, files, target, (0, 0)) == point
@@ -118,24 +117,3 @@ def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
         {"bad_value": "first"},
     )
     assert (before.messages, before.rejected.total()) == (2, 1)
-
-
-def test_rejects_are_cut_off_behind_the_point(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl.gz"
-    messages = numbered(4)
-    rejects = Rejects(path)
-    kept = rejects.write(messages[:2])
-    assert rejects.write([]) == kept
-    rejects.write(messages[2:])
-    rejects.close()
-    assert messages_in(path) == messages
-    rejects = Rejects(path, kept_bytes=kept)
-    rejects.write(messages[3:])
-    rejects.close()
-    assert messages_in(path) == [*messages[:2], messages[3]]
-    with pytest.raises(RecordingError, match="exists already"):
-        Rejects(path)
-    with pytest.raises(RecordingError, match="is shorter"):
-        Rejects(path, kept_bytes=100_000)
-    with pytest.raises(RecordingError, match="cannot be written"):
-        Rejects(tmp_path / "gone.jsonl.gz", kept_bytes=1)
