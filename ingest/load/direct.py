@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -24,11 +25,12 @@ from ingest.load.resume import Position
 from ingest.operate.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ingest.load.direct_rejects import Rejects
     from ingest.load.members import Member
+    from ingest.load.recording import LineFault
     from ingest.settings import Settings
 
 PIECE_BYTES: Final = 8_388_608
@@ -47,6 +49,29 @@ class Piece(NamedTuple):
     end: Position
     end_bytes: int
     """Of all files, up to there."""
+
+    @property
+    def lines(self) -> bytes:
+        """The lines of its blocks; one that a hand made may lack its last line feed."""
+        return b"".join([_whole(block.lines) for block in self.blocks])
+
+    def damages_of(self, faults: Iterable[LineFault]) -> Iterator[Damage]:
+        """Give what *faults* of its `lines` are in the blocks that these came from."""
+        first = 1
+        waiting = deque(faults)
+        for block in self.blocks:
+            behind = first + _whole(block.lines).count(b"\n")
+            here: list[LineFault] = []
+            while waiting and waiting[0].line < behind:
+                fault = waiting.popleft()
+                here.append(fault._replace(line=fault.line - first + 1))
+            if here:
+                yield damaged_lines(self.path, block, here)
+            first = behind
+
+
+def _whole(lines: bytes) -> bytes:
+    return lines if lines.endswith(b"\n") or not lines else lines + b"\n"
 
 
 class Taker(Protocol):
@@ -165,7 +190,7 @@ class _Run:
                 if (piece := next(self._pieces, None)) is None:
                     self._exhausted = True
                     return
-                taken = await taker.take(b"".join([block.lines for block in piece.blocks]))
+                taken = await taker.take(piece.lines)
                 self._done[piece.number] = (piece, taken)
                 self._count()
                 await self._my_turn(piece.number)
@@ -211,8 +236,7 @@ class _Run:
             del self._done[self._next]
             self._next += 1
             report.damages += piece.damages
-            if taken.faults:
-                report.damages.append(damaged_lines(piece.path, piece.blocks[0], taken.faults))
+            report.damages += piece.damages_of(taken.faults)
             self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
 
     def _reach(self, point: DirectPoint) -> None:
@@ -241,7 +265,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
             if is_header(block):
                 continue
             blocks.append(block)
-            lines += block.lines.count(b"\n")
+            lines += _whole(block.lines).count(b"\n")
             lines_bytes += len(block.lines)
             if lines >= piece_lines or lines_bytes >= PIECE_BYTES:
                 yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)

@@ -21,7 +21,7 @@ from ingest.load.members import Gap, Member, compressed, pieces
 from ingest.load.opening import append_whole, opened_to_read, opened_to_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUFFIX: Final = ".jsonl.gz"
@@ -68,6 +68,17 @@ class Damage(NamedTuple):
         return f"{self.path}: {self.length} bytes at offset {self.offset}: {self.reason}"
 
 
+class LineFault(NamedTuple):
+    """What is wrong with a line; they count from 1."""
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Say it to the operator."""
+        return f"line {self.line} {self.reason}"
+
+
 # lines
 
 
@@ -90,7 +101,7 @@ def line_of(message: Recorded) -> bytes:
     return orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
+def messages_of(lines: bytes) -> tuple[list[Recorded], list[LineFault]]:
     """Give the messages of *lines*, leaving headers out, and what is wrong with each line that is neither.
 
     So that objects that are soon gone fill no memory, many lines are read some thousands at a time.
@@ -98,7 +109,7 @@ def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
     if len(lines) <= _AT_ONCE_BYTES:
         return _at_once(lines, 1)
     messages: list[Recorded] = []
-    faults: list[str] = []
+    faults: list[LineFault] = []
     start, number = 0, 1
     while start < len(lines):
         end = lines.rfind(b"\n", start, start + _AT_ONCE_BYTES) + 1
@@ -111,7 +122,7 @@ def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
     return messages, faults
 
 
-def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[str]]:
+def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[LineFault]]:
     """Read *lines*, of which *number* is the first; those of `line_of` as one, in 1.1 µs a message.
 
     Others, from a hand, are read one by one. A line feed stays one: no text may go on behind it.
@@ -140,19 +151,19 @@ def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[str]]:
     return _one_by_one(lines, number)
 
 
-def _one_by_one(lines: bytes, first: int) -> tuple[list[Recorded], list[str]]:
+def _one_by_one(lines: bytes, first: int) -> tuple[list[Recorded], list[LineFault]]:
     messages: list[Recorded] = []
-    faults: list[str] = []
+    faults: list[LineFault] = []
     for number, line in enumerate(lines.split(b"\n"), first):
         try:
             if not line.strip() or (message := _message_of(line)) is None:
                 continue
         except KeyError as error:
-            faults.append(f"line {number} has no {error.args[0]}")
+            faults.append(LineFault(number, f"has no {error.args[0]}"))
         except orjson.JSONDecodeError as error:
-            faults.append(f"line {number} is no JSON: {error}")
+            faults.append(LineFault(number, f"is no JSON: {error}"))
         except (TypeError, AttributeError, ValueError):  # no object, a payload that is no text, no base64
-            faults.append(f"line {number} is no message")
+            faults.append(LineFault(number, "is no message"))
         else:
             messages.append(message)
     return messages, faults
@@ -370,10 +381,10 @@ def is_header(block: Member) -> bool:
     return block.lines.startswith(BEGINS) and block.lines.count(b"\n") == 1
 
 
-def damaged_lines(path: Path, block: Member, faults: list[str]) -> Damage:
+def damaged_lines(path: Path, block: Member, faults: Sequence[LineFault]) -> Damage:
     """Give the Damage of a *block* with lines that are no messages."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Damage(path, block.offset, block.length, faults[0] + more)
+    return Damage(path, block.offset, block.length, f"{faults[0]}{more}")
 
 
 def _damage(path: Path, gap: Gap) -> Damage:

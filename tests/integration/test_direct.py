@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest.load.recording import Damage, Recording
+from ingest.load.recording import Damage, Recording, line_of
 from ingest.write import backfiller
 from tests.histories import HOUSE, PROBE, fetch, register, rows
 from tests.recordings import MAP_TOPIC, START_US, Backfills, messages_in, numbered, recorded, write
@@ -199,12 +200,14 @@ async def test_damage_is_named_and_the_rest_is_there(dsn: str, backfills: Backfi
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 20] = bytes(20)
-    path.write_bytes(content)
+    more = gzip.compress(line_of(recorded({"SENSOR_01": 1}, 2_000)).rstrip())
+    path.write_bytes(content + more + gzip.compress(b"{}"))
     report = await backfills(path)
-    (damage,) = report.damages
+    damage, lines = report.damages
     assert isinstance(damage, Damage)
     assert damage.offset <= middle < damage.offset + damage.length
-    assert (report.account.messages, len(await rows(dsn)), report.clean) == (900, 900, False)
+    assert (lines.offset, lines.reason) == (len(content) + len(more), "line 1 has no received_us")
+    assert (report.account.messages, len(await rows(dsn)), report.clean) == (901, 901, False)
 
 
 async def test_a_database_away_ends_it_with_the_point(

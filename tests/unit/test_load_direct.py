@@ -13,7 +13,7 @@ from ingest.load import direct_point
 from ingest.load.backfill import Account
 from ingest.load.direct import pieces_of
 from ingest.load.direct_point import DirectPoint
-from ingest.load.recording import Recording, line_of, messages_of
+from ingest.load.recording import Damage, Recording, line_of, messages_of
 from ingest.load.resume import Position
 from tests.recordings import START_US, numbered, recorded, write
 
@@ -104,6 +104,26 @@ def test_a_torn_block_is_looked_at_again(tmp_path: Path) -> None:
     last = list(pieces_of([path], Position(), 10))[-1].blocks[0]
     path.write_bytes(path.read_bytes()[:-5])
     assert list(pieces_of([path], Position(), 10))[-1].end == Position(0, last.offset)
+
+
+def test_lines_are_of_the_block_they_stand_in(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", [])
+    lines = [line_of(message) for message in numbered(4)]
+    blocks = [
+        gzip.compress(lines[0] + lines[1].rstrip()),  # of a hand, without its last line feed
+        gzip.compress(b"{}\n" + lines[2] + b"nothing"),
+        gzip.compress(b"\n" + lines[3] + b"[]\n"),
+    ]
+    offsets = [path.stat().st_size, path.stat().st_size + len(blocks[0])]
+    path.write_bytes(path.read_bytes() + b"".join(blocks))
+    (piece,) = pieces_of([path], Position(), 100)
+    messages, faults = messages_of(piece.lines)
+    assert messages == numbered(4)
+    assert list(piece.damages_of(faults)) == [
+        Damage(path, offsets[1], len(blocks[1]), "line 1 has no received_us (and 1 more)"),
+        Damage(path, offsets[1] + len(blocks[1]), len(blocks[2]), "line 3 is no message"),
+    ]
+    assert list(piece.damages_of([])) == []
 
 
 def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
