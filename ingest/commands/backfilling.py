@@ -168,6 +168,8 @@ def _print(report: DirectReport) -> None:
         print_table(("reason", "readings", "the first of them"), rows, empty="")
     for damage in report.damages:
         remark(str(damage))
+    if report.damaged_before:
+        remark(f"{report.damaged_before} more damaged places were named before the point it went on from")
     if account.hours_noted:
         remark(
             "readings of hours that are over were stored: the job recompute_late_buckets computes their "

@@ -87,7 +87,9 @@ class DirectReport:
 
     files: Sequence[Path]
     damages: list[Damage] = field(default_factory=list)
-    """Of this run."""
+    """Of this run;"""
+    damaged_before: int = 0
+    """how many places the runs named that it went on from."""
     point: DirectPoint = field(default_factory=DirectPoint)
     failure: str | None = None
     """What ended it."""
@@ -102,7 +104,9 @@ class DirectReport:
     @property
     def clean(self) -> bool:
         """Whether every message is in the table, or none of ours."""
-        return not (self.account.incomplete or self.damages or self.failure or self.interrupted)
+        return not (
+            self.account.incomplete or self.damages or self.damaged_before or self.failure or self.interrupted
+        )
 
     def where(self) -> str:
         """Say where it goes on."""
@@ -122,6 +126,7 @@ class DirectReport:
                 {"file": str(each.path), "offset": each.offset, "bytes": each.length, "reason": each.reason}
                 for each in self.damages
             ],
+            "damaged_before": self.damaged_before,
         }
 
 
@@ -144,7 +149,7 @@ async def backfill(
     which. Raises a DatabaseFault where there is no catalog to begin with, and what *keep_point* raises then.
     """
     began_s = time.monotonic()
-    report = DirectReport(files, point=point._replace(finished=False))
+    report = DirectReport(files, damaged_before=point.damaged, point=point._replace(finished=False))
     pieces = pieces_of(files, point.position, settings.write.max_batch_rows)
     run = _Run(pieces, report, keep_point, rejects, stop or asyncio.Event(), on_progress)
     run.limit = AHEAD * connections
@@ -232,11 +237,17 @@ class _Run:
             kept_bytes = report.point.rejected_bytes
             if self._rejects is not None:
                 kept_bytes = self._rejects.write(taken.incomplete, behind_bytes=kept_bytes)
-            self._reach(report.point._replace(position=piece.end, account=account, rejected_bytes=kept_bytes))
+            damages = [*piece.damages, *piece.damages_of(taken.faults)]
+            again = piece.end.file == len(report.files) - 1  # a torn block there is looked at again
+            damaged = report.point.damaged + sum(not (again and each.torn) for each in damages)
+            self._reach(
+                report.point._replace(
+                    position=piece.end, account=account, rejected_bytes=kept_bytes, damaged=damaged
+                )
+            )
             del self._done[self._next]
             self._next += 1
-            report.damages += piece.damages
-            report.damages += piece.damages_of(taken.faults)
+            report.damages += damages
             self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
 
     def _reach(self, point: DirectPoint) -> None:

@@ -36,6 +36,8 @@ class DirectPoint(NamedTuple):
     """The file of rejected messages,"""
     rejected_bytes: int = 0
     """and what it holds of those before the point."""
+    damaged: int = 0
+    """Places before it that cannot be read."""
     finished: bool = False
     began_us: tuple[int, ...] = ()
     """When the first message of each file came, by which another recording of the same name is told."""
@@ -63,6 +65,7 @@ def write(path: Path, point: DirectPoint, files: Sequence[Path], target: str) ->
         "account": point.account.as_json(),
         "rejected": point.rejected,
         "rejected_bytes": point.rejected_bytes,
+        "damaged": point.damaged,
         "finished": point.finished,
         "began_us": point.began_us,
     }
@@ -90,6 +93,7 @@ def read(path: Path, files: Sequence[Path], target: str, began_us: tuple[int, ..
             Account.of_json(tree["account"]),
             None if tree["rejected"] is None else str(tree["rejected"]),
             int(tree["rejected_bytes"]),
+            int(tree["damaged"]),
             tree["finished"] is True,
             tuple(map(int, tree["began_us"])),
         )

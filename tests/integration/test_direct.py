@@ -208,6 +208,8 @@ async def test_damage_is_named_and_the_rest_is_there(dsn: str, backfills: Backfi
     assert damage.offset <= middle < damage.offset + damage.length
     assert (lines.offset, lines.reason) == (len(content) + len(more), "line 1 has no received_us")
     assert (report.account.messages, len(await rows(dsn)), report.clean) == (901, 901, False)
+    report = await backfills(path, resume=True)
+    assert (report.damages, report.damaged_before, report.clean) == ([], 2, False), "it is still not there"
 
 
 async def test_a_database_away_ends_it_with_the_point(

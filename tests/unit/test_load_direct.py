@@ -52,7 +52,7 @@ def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
     for file in files:
         file.write_bytes(bytes(100))
     account = Account(9, 1, 2, 8, 3, 2, 1, Counter({"bad_value": 2}), {"bad_value": "why"}, 4)
-    point = DirectPoint(Position(1, 77), account, "/r.jsonl.gz", 123, began_us=(0, 0))
+    point = DirectPoint(Position(1, 77), account, "/r.jsonl.gz", 123, 2, began_us=(0, 0))
     direct_point.write(path, point, files, target)
     assert "secret" not in path.read_text()
     assert direct_point.read(path, files, target, (0, 0)) == point
