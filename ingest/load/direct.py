@@ -20,6 +20,7 @@ from ingest.errors import CheckFailed, DatabaseFault, IngestError
 from ingest.load.backfill import Account, Backfill, Taken, serve
 from ingest.load.direct_point import DirectPoint
 from ingest.load.garbage import seldom_collected
+from ingest.load.opening import size_of
 from ingest.load.recording import Damage, damaged_lines, is_header, members
 from ingest.load.resume import Position
 from ingest.operate.progress import Progress
@@ -180,7 +181,7 @@ class _Run:
         self._keep_point = keep_point
         self._rejects = rejects
         self._on_progress = on_progress
-        self._total_bytes = sum(path.stat().st_size for path in report.files)
+        self._total_bytes = sum(map(size_of, report.files))
         self._pieces = pieces
         self._exhausted = False
         self._next = 0
@@ -260,7 +261,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
 
     None spans two files, and no block that is a header is in one. Raises RecordingError.
     """
-    number, before_bytes = 0, sum(path.stat().st_size for path in files[: start.file])
+    number, before_bytes = 0, sum(map(size_of, files[: start.file]))
     for at in range(start.file, len(files)):
         path = files[at]
         blocks: list[Member] = []
@@ -285,7 +286,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
         if blocks or damages:
             yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)
             number += 1
-        before_bytes += path.stat().st_size
+        before_bytes += size_of(path)
 
 
 class _Process:

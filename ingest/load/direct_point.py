@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,8 +15,9 @@ import orjson
 
 from ingest.errors import RecordingError
 from ingest.load.backfill import Account
+from ingest.load.opening import size_of
 from ingest.load.recording import Damage, members, messages_of
-from ingest.load.resume import Position
+from ingest.load.resume import Position, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,15 +69,7 @@ def write(path: Path, point: DirectPoint, files: Sequence[Path], target: str) ->
         "finished": point.finished,
         "began_us": point.began_us,
     }
-    beside = path.with_name(path.name + ".new")
-    try:
-        with beside.open("wb") as file:
-            file.write(orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise RecordingError(f"the resume point cannot be kept in {path}: {error.strerror}") from error
+    replace(path, tree, to_disk=True)
 
 
 def read(path: Path, files: Sequence[Path], target: str, began_us: tuple[int, ...]) -> DirectPoint:
@@ -134,10 +126,7 @@ def _checked(path: Path, point: DirectPoint, files: Sequence[Path], began_us: tu
         or any(then not in (0, now) for then, now in zip(point.began_us, began_us, strict=True))
     ):
         raise RecordingError(f"{path} is of other recordings of the same names; remove it to begin anew")
-    try:
-        size = files[file].stat().st_size
-    except OSError as error:
-        raise RecordingError(f"{files[file]} cannot be read: {error.strerror}") from error
+    size = size_of(files[file])
     if size < offset:
         raise RecordingError(f"{files[file]} is shorter than {path} says; remove that to begin anew")
     finished = point.finished and (file, offset) == (len(files) - 1, size)

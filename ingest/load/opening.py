@@ -42,6 +42,14 @@ def opened_to_write(path: Path, *, append: bool) -> io.FileIO:
     return file
 
 
+def size_of(path: Path) -> int:
+    """Give how many bytes *path* has. Raises RecordingError."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def append_whole(file: io.FileIO, data: bytes, size_bytes: int, *, to_disk: bool = False) -> int:
     """Write *data* at *size_bytes*, where *file* then ends, or nothing of it; give its new size.
 

@@ -331,7 +331,10 @@ class Recording:
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: none."""
+    """Give *paths* with each folder replaced by its recordings, oldest first.
+
+    Raises RecordingError: there are none, or one is there twice.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_file() or not path.exists():
@@ -340,6 +343,11 @@ def files(paths: Iterable[Path]) -> list[Path]:
             found += inside
         else:
             raise RecordingError(f"{path} is neither a file nor a folder of recordings (*{SUFFIX})")
+    places: set[Path] = set()
+    for path in found:
+        if (place := path.resolve()) in places:
+            raise RecordingError(f"{path} is given twice")
+        places.add(place)
     return found
 
 
