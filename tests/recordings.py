@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ingest.load.direct import DirectReport, backfill
 from ingest.load.direct_point import DirectPoint
-from ingest.load.direct_rejects import Rejects
+from ingest.load.direct_rejects import rejects_from
 from ingest.load.recording import Block, Recorded, Recording, read
 from tests.histories import settings_for
 
@@ -72,13 +72,13 @@ class Backfills:
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> DirectReport:
         point = self.point if resume else DirectPoint()
-        rejects = None if rejected is None else Rejects(rejected, kept_bytes=point.rejected_bytes)
+        rejects, point = rejects_from(rejected, point)
         report = await backfill(
             settings_for(self.dsn, write={"max_batch_rows": batch}),
             files,
             connections=connections,
             point=point,
-            keep_point=self._keep,
+            keep_point=self.keep,
             rejects=rejects,
             stop=stop,
             on_progress=on_progress,
@@ -87,6 +87,6 @@ class Backfills:
             rejects.close()
         return report
 
-    def _keep(self, point: DirectPoint) -> None:
+    def keep(self, point: DirectPoint) -> None:
         self.point = point
         self.points.append(point)

@@ -38,9 +38,9 @@ class ScriptedBroker:
 
         *connack* None: it says nothing at all; empty: it accepts. *before* comes ahead of SUBACK, a
         piece each PACE_S; *after* follows it. *resumed* is its CONNACK, and what comes with that, on
-        connections behind one that subscribed. Not *reading*: it
-        reads nothing after SUBSCRIBE until `read_on`. *hang_up*: at CONNECT. With *websocket_frame_bytes* it
-        speaks WebSocket, in frames of so many bytes at most.
+        connections behind one that subscribed. Not *reading*: it reads nothing after SUBSCRIBE or PUBLISH
+        until `read_on`. *hang_up*: at CONNECT. With *websocket_frame_bytes* it speaks WebSocket, in frames of
+        so many bytes at most.
         """
         accept = b"\x20\x03\x00\x00\x00" if mqtt5 else b"\x20\x02\x00\x00"
         self._connack = accept if connack == b"" else connack
@@ -111,7 +111,7 @@ class ScriptedBroker:
                         return
                     self._write(writer, self._connack or b"")
                 case 3:
-                    pass  # it never acknowledges
+                    await self._may_read.wait()  # it never acknowledges
                 case 4:
                     self.pubacks.append(struct.unpack(">H", body)[0])
                 case 8:

@@ -19,7 +19,8 @@ from ingest.errors import ConfigurationError
 from ingest.load import direct_point
 from ingest.load.direct import backfill
 from ingest.load.direct_point import DirectPoint
-from ingest.load.direct_rejects import Rejects
+from ingest.load.direct_rejects import rejects_from
+from ingest.load.recording import SUFFIX
 from ingest.load.recording import files as files_of
 from ingest.operate.bulk_operations import Stopped, recorded_apart
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ingest.errors import DatabaseFault
     from ingest.load.backfill import Account
     from ingest.load.direct import DirectReport
+    from ingest.load.direct_rejects import Rejects
     from ingest.operate.bulk_operations import Tally
     from ingest.settings import Settings
 
@@ -54,13 +56,17 @@ def run(
     files = files_of(paths)
     if rejected is not None and any(rejected.exists() and rejected.samefile(file) for file in files):
         raise ConfigurationError([f"--rejected: {rejected} is to be replayed; give it another name"])
+    if rejected is not None and _is_in_one_of(paths, rejected):
+        raise ConfigurationError(
+            [f"--rejected: {rejected} would be replayed with its folder the next time; take another folder"]
+        )
     target = direct_point.target_of(settings.dsn("timeseries"))
     path = direct_point.point_file(files)
-    point = direct_point.read(path, files, target) if resume else DirectPoint()
-    point = point._replace(began_us=direct_point.began_of(files))
+    began_us = direct_point.began_of(files)
+    point = direct_point.read(path, files, target, began_us) if resume else DirectPoint(began_us=began_us)
     if point.finished:
         remark(f"everything is in the table already, says {path}: without --resume it is looked at again")
-    rejects = None if rejected is None else Rejects(rejected, kept_bytes=point.rejected_bytes)
+    rejects, point = rejects_from(rejected, point)
     try:
         report = asyncio.run(
             _logged(
@@ -80,6 +86,14 @@ def run(
     else:
         _print(report)
     return _ended(report)
+
+
+def _is_in_one_of(paths: Sequence[Path], rejected: Path) -> bool:
+    """Tell whether *rejected* is, or is to be, among the recordings of a folder of *paths*."""
+    if not rejected.name.endswith(SUFFIX):
+        return False
+    folder = rejected.parent.resolve()
+    return any(path.is_dir() and path.resolve() == folder for path in paths)
 
 
 async def _logged(  # noqa: PLR0917 (private, called once above)
@@ -151,6 +165,8 @@ def _print(report: DirectReport) -> None:
         print_table(("reason", "readings", "the first of them"), rows, empty="")
     for damage in report.damages:
         remark(str(damage))
+    if report.damaged_before:
+        remark(f"{report.damaged_before} more damaged places were named before the point it went on from")
     if account.hours_noted:
         remark(
             "readings of hours that are over were stored: the job recompute_late_buckets computes their "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
-    from ingest.load.recording import Recorded
+    from ingest.load.recording import LineFault, Recorded
     from ingest.model import Reason, Rejection
     from ingest.settings import Settings
     from ingest.write import Batch
@@ -106,8 +106,8 @@ class Taken:
     account: Account
     incomplete: list[Recorded]
     """The messages with something rejected, in their order."""
-    faults: list[str]
-    """What is wrong with each line that is no message."""
+    faults: list[LineFault]
+    """Of the lines that are no messages."""
 
 
 class Backfill:

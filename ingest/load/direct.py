@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -19,16 +20,18 @@ from ingest.errors import CheckFailed, DatabaseFault, IngestError
 from ingest.load.backfill import Account, Backfill, Taken, serve
 from ingest.load.direct_point import DirectPoint
 from ingest.load.garbage import seldom_collected
+from ingest.load.opening import size_of
 from ingest.load.recording import Damage, damaged_lines, is_header, members
 from ingest.load.resume import Position
 from ingest.operate.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ingest.load.direct_rejects import Rejects
     from ingest.load.members import Member
+    from ingest.load.recording import LineFault
     from ingest.settings import Settings
 
 PIECE_BYTES: Final = 8_388_608
@@ -48,6 +51,29 @@ class Piece(NamedTuple):
     end_bytes: int
     """Of all files, up to there."""
 
+    @property
+    def lines(self) -> bytes:
+        """The lines of its blocks; one that a hand made may lack its last line feed."""
+        return b"".join([_whole(block.lines) for block in self.blocks])
+
+    def damages_of(self, faults: Iterable[LineFault]) -> Iterator[Damage]:
+        """Give what *faults* of its `lines` are in the blocks that these came from."""
+        first = 1
+        waiting = deque(faults)
+        for block in self.blocks:
+            behind = first + _whole(block.lines).count(b"\n")
+            here: list[LineFault] = []
+            while waiting and waiting[0].line < behind:
+                fault = waiting.popleft()
+                here.append(fault._replace(line=fault.line - first + 1))
+            if here:
+                yield damaged_lines(self.path, block, here)
+            first = behind
+
+
+def _whole(lines: bytes) -> bytes:
+    return lines if lines.endswith(b"\n") or not lines else lines + b"\n"
+
 
 class Taker(Protocol):
     """Takes lines in, one batch at a time."""
@@ -61,9 +87,10 @@ class DirectReport:
     """What a backfill did, runs that it went on from included."""
 
     files: Sequence[Path]
-    account: Account = field(default_factory=Account)
     damages: list[Damage] = field(default_factory=list)
-    """Of this run."""
+    """Of this run;"""
+    damaged_before: int = 0
+    """how many places the runs named that it went on from."""
     point: DirectPoint = field(default_factory=DirectPoint)
     failure: str | None = None
     """What ended it."""
@@ -71,9 +98,16 @@ class DirectReport:
     seconds: float = 0.0
 
     @property
+    def account(self) -> Account:
+        """What came of the messages before the point."""
+        return self.point.account
+
+    @property
     def clean(self) -> bool:
         """Whether every message is in the table, or none of ours."""
-        return not (self.account.incomplete or self.damages or self.failure or self.interrupted)
+        return not (
+            self.account.incomplete or self.damages or self.damaged_before or self.failure or self.interrupted
+        )
 
     def where(self) -> str:
         """Say where it goes on."""
@@ -93,6 +127,7 @@ class DirectReport:
                 {"file": str(each.path), "offset": each.offset, "bytes": each.length, "reason": each.reason}
                 for each in self.damages
             ],
+            "damaged_before": self.damaged_before,
         }
 
 
@@ -111,15 +146,16 @@ async def backfill(
     """Take in *files* from *point* on; *keep_point* hears of each reached, *rejects* gets what was rejected.
 
     After *stop* is set the pieces under way are finished. A database that stays away, a file that is no
-    recording and a process of it that was killed end it as soon, with the report saying which.
-    Raises a DatabaseFault where there is no catalog to begin with.
+    recording, a disk that is full and a process of it that was killed end it as soon, with the report saying
+    which. Raises a DatabaseFault where there is no catalog to begin with, and what *keep_point* raises then.
     """
     began_s = time.monotonic()
-    report = DirectReport(files, point.account.copied(), point=point._replace(finished=False))
+    report = DirectReport(files, damaged_before=point.damaged, point=point._replace(finished=False))
     pieces = pieces_of(files, point.position, settings.write.max_batch_rows)
     run = _Run(pieces, report, keep_point, rejects, stop or asyncio.Event(), on_progress)
     run.limit = AHEAD * connections
     async with _takers(settings, connections, on_retry) as takers:
+        keep_point(report.point)  # what is in the file of rejects is then told from what another left there
         await asyncio.gather(*map(run.work, takers))
     run.finish()
     report.interrupted = run.stop.is_set() and not report.point.finished
@@ -145,7 +181,7 @@ class _Run:
         self._keep_point = keep_point
         self._rejects = rejects
         self._on_progress = on_progress
-        self._total_bytes = sum(path.stat().st_size for path in report.files)
+        self._total_bytes = sum(map(size_of, report.files))
         self._pieces = pieces
         self._exhausted = False
         self._next = 0
@@ -160,7 +196,7 @@ class _Run:
                 if (piece := next(self._pieces, None)) is None:
                     self._exhausted = True
                     return
-                taken = await taker.take(b"".join([block.lines for block in piece.blocks]))
+                taken = await taker.take(piece.lines)
                 self._done[piece.number] = (piece, taken)
                 self._count()
                 await self._my_turn(piece.number)
@@ -182,32 +218,42 @@ class _Run:
     def finish(self) -> None:
         """Write the last point; everything is done where no piece was left and none failed."""
         report = self._report
-        if self._exhausted and not self._done and report.failure is None:
-            report.point = report.point._replace(finished=True)
-        self._keep_point(report.point)
+        if report.failure is None and self._exhausted and not self._done:
+            try:
+                self._reach(report.point._replace(finished=True))
+            except IngestError as error:
+                report.failure = str(error)
 
     def _count(self) -> None:
-        """Count the pieces that are done with none missing before them, and keep the point behind them."""
+        """Count the pieces that are done with none missing before them, and keep the point behind them.
+
+        A point is reached when it is kept, and kept when what was rejected before it is. Raises
+        RecordingError; the piece is then as one that is not done, and so is all behind it.
+        """
         report = self._report
-        counted = False
-        while (found := self._done.pop(self._next, None)) is not None:
+        while (found := self._done.get(self._next)) is not None:
             piece, taken = found
-            self._next += 1
-            report.account.add(taken.account)
-            report.damages += piece.damages
-            if taken.faults:
-                report.damages.append(damaged_lines(piece.path, piece.blocks[0], taken.faults))
+            account = report.account.copied()
+            account.add(taken.account)
             kept_bytes = report.point.rejected_bytes
             if self._rejects is not None:
-                kept_bytes = self._rejects.write(taken.incomplete)
-            report.point = report.point._replace(
-                position=piece.end, account=report.account, rejected_bytes=kept_bytes
+                kept_bytes = self._rejects.write(taken.incomplete, behind_bytes=kept_bytes)
+            damages = [*piece.damages, *piece.damages_of(taken.faults)]
+            again = piece.end.file == len(report.files) - 1  # a torn block there is looked at again
+            damaged = report.point.damaged + sum(not (again and each.torn) for each in damages)
+            self._reach(
+                report.point._replace(
+                    position=piece.end, account=account, rejected_bytes=kept_bytes, damaged=damaged
+                )
             )
-            counted = True
+            del self._done[self._next]
+            self._next += 1
+            report.damages += damages
             self._on_progress(Progress("backfilling, bytes", piece.end_bytes, self._total_bytes))
-        if counted:
-            report.point = report.point._replace(account=report.account.copied())
-            self._keep_point(report.point)
+
+    def _reach(self, point: DirectPoint) -> None:
+        self._keep_point(point)
+        self._report.point = point
 
 
 def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Iterator[Piece]:
@@ -215,7 +261,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
 
     None spans two files, and no block that is a header is in one. Raises RecordingError.
     """
-    number, before_bytes = 0, sum(path.stat().st_size for path in files[: start.file])
+    number, before_bytes = 0, sum(map(size_of, files[: start.file]))
     for at in range(start.file, len(files)):
         path = files[at]
         blocks: list[Member] = []
@@ -231,7 +277,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
             if is_header(block):
                 continue
             blocks.append(block)
-            lines += block.lines.count(b"\n")
+            lines += _whole(block.lines).count(b"\n")
             lines_bytes += len(block.lines)
             if lines >= piece_lines or lines_bytes >= PIECE_BYTES:
                 yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)
@@ -240,7 +286,7 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
         if blocks or damages:
             yield Piece(number, path, blocks, damages, Position(at, end), before_bytes + end)
             number += 1
-        before_bytes += path.stat().st_size
+        before_bytes += size_of(path)
 
 
 class _Process:

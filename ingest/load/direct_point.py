@@ -7,7 +7,7 @@ the one after.
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,8 +15,9 @@ import orjson
 
 from ingest.errors import RecordingError
 from ingest.load.backfill import Account
+from ingest.load.opening import size_of
 from ingest.load.recording import Damage, members, messages_of
-from ingest.load.resume import Position
+from ingest.load.resume import Position, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,12 @@ class DirectPoint(NamedTuple):
 
     position: Position = Position()
     account: Account = Account()
+    rejected: str | None = None
+    """The file of rejected messages,"""
     rejected_bytes: int = 0
-    """What the file of rejected messages holds of them."""
+    """and what it holds of those before the point."""
+    damaged: int = 0
+    """Places before it that cannot be read."""
     finished: bool = False
     began_us: tuple[int, ...] = ()
     """When the first message of each file came, by which another recording of the same name is told."""
@@ -58,38 +63,35 @@ def write(path: Path, point: DirectPoint, files: Sequence[Path], target: str) ->
         "target": target,
         "position": list(point.position),
         "account": point.account.as_json(),
+        "rejected": point.rejected,
         "rejected_bytes": point.rejected_bytes,
+        "damaged": point.damaged,
         "finished": point.finished,
         "began_us": point.began_us,
     }
-    beside = path.with_name(path.name + ".new")
-    try:
-        with beside.open("wb") as file:
-            file.write(orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise RecordingError(f"the resume point cannot be kept in {path}: {error.strerror}") from error
+    replace(path, tree, to_disk=True)
 
 
-def read(path: Path, files: Sequence[Path], target: str) -> DirectPoint:
-    """Give the point kept in *path*; the beginning where there is none.
+def read(path: Path, files: Sequence[Path], target: str, began_us: tuple[int, ...]) -> DirectPoint:
+    """Give the point kept in *path*, of *files* that begin at *began_us*; the beginning where there is none.
 
-    Raises RecordingError: cannot be read, is no such point, or one of other files or another *target*.
+    One that was finished is not where a file grew since. Raises RecordingError: cannot be read, is no such
+    point, or one of other files, of other recordings under their names, or of another *target*.
     """
     try:
         tree: Any = orjson.loads(path.read_bytes())
         point = DirectPoint(
             Position(*map(int, tree["position"])),
             Account.of_json(tree["account"]),
+            None if tree["rejected"] is None else str(tree["rejected"]),
             int(tree["rejected_bytes"]),
+            int(tree["damaged"]),
             tree["finished"] is True,
-            tuple(map(int, tree.get("began_us", ()))),
+            tuple(map(int, tree["began_us"])),
         )
         known = (tree["version"], tree["files"], tree["target"])
     except FileNotFoundError:
-        return DirectPoint()
+        return DirectPoint(began_us=began_us)
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -98,8 +100,7 @@ def read(path: Path, files: Sequence[Path], target: str) -> DirectPoint:
         raise RecordingError(
             f"{path} is of another backfill ({known[1]} into {known[2]}); remove it to begin anew"
         )
-    _check(path, point, files)
-    return point
+    return _checked(path, point, files, began_us)
 
 
 def began_of(files: Sequence[Path]) -> tuple[int, ...]:
@@ -110,24 +111,23 @@ def began_of(files: Sequence[Path]) -> tuple[int, ...]:
 def _began(path: Path) -> int:
     with contextlib.suppress(RecordingError):
         for block in members(path):
-            if not isinstance(block, Damage) and (messages := messages_of(block.lines)[0]):
-                return messages[0].received_us
+            for line in () if isinstance(block, Damage) else io.BytesIO(block.lines):
+                if messages := messages_of(line)[0]:
+                    return messages[0].received_us
     return 0
 
 
-def _check(path: Path, point: DirectPoint, files: Sequence[Path]) -> None:
+def _checked(path: Path, point: DirectPoint, files: Sequence[Path], began_us: tuple[int, ...]) -> DirectPoint:
     """Refuse a *point* that is of what the files held before, not of what they hold now."""
     file, offset, _ = point.position
-    now_us = began_of(files) if point.began_us else ()
     if (
         not 0 <= file < len(files)
-        or len(point.began_us) != len(now_us)
-        or any(then not in (0, now) for then, now in zip(point.began_us, now_us, strict=True))
+        or len(point.began_us) != len(began_us)
+        or any(then not in (0, now) for then, now in zip(point.began_us, began_us, strict=True))
     ):
         raise RecordingError(f"{path} is of other recordings of the same names; remove it to begin anew")
-    try:
-        size = files[file].stat().st_size
-    except OSError as error:
-        raise RecordingError(f"{files[file]} cannot be read: {error.strerror}") from error
+    size = size_of(files[file])
     if size < offset:
         raise RecordingError(f"{files[file]} is shorter than {path} says; remove that to begin anew")
+    finished = point.finished and (file, offset) == (len(files) - 1, size)
+    return point._replace(began_us=began_us, finished=finished)

@@ -134,10 +134,10 @@ class Gateway(Generic[M]):
             self._write()
             await self._session.close(_FAREWELL_S)
 
-    async def written(self) -> None:
-        """Wait until the network has taken what was published, or the connection is gone."""
-        if self._session is not None:
-            await self._session.written()
+    @property
+    def written(self) -> asyncio.Event | None:
+        """Set while the network has taken what was published; None without a connection."""
+        return None if self._session is None else self._session.written
 
     def publish(self, message: M) -> None:
         """Publish *message*; the caller has seen that there is `room`.

@@ -100,6 +100,8 @@ class Fleet(Generic[M]):
         self._turn = 0
         self._moved = asyncio.Event()
         """Set when something left the flight, or all is lost."""
+        self._over = asyncio.Event()
+        """Set once it was stopped, or all is lost."""
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gateways = [
             Gateway(number, settings.model_copy(update={"client_id": client_id}), self)
@@ -148,9 +150,10 @@ class Fleet(Generic[M]):
         self._turn += 1
         if self._turn % _PUBLISHED_A_TURN == 0:
             await asyncio.sleep(0)
-        if not message.qos:
-            await publisher.written()
-        while (not self._stopped and not publisher.room.is_set()) or self.in_flight >= _MOST_IN_FLIGHT:
+        written = publisher.written
+        if not message.qos and written is not None and not written.is_set():
+            await self._unless_over(written)
+        while not self._stopped and (not publisher.room.is_set() or self.in_flight >= _MOST_IN_FLIGHT):
             self._check()
             if self.in_flight >= _MOST_IN_FLIGHT:
                 self._moved.clear()
@@ -166,6 +169,15 @@ class Fleet(Generic[M]):
         publisher.publish(message)
         return True
 
+    async def _unless_over(self, awaited: asyncio.Event) -> None:
+        """Wait for *awaited*, or until nobody is to wait any longer."""
+        waiting = [asyncio.create_task(each.wait()) for each in (awaited, self._over)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
     async def drain(self) -> None:
         """Wait until nothing is in flight and all is written; after a stop, not long. Raises BrokerAway."""
         until_s = asyncio.get_running_loop().time() + _AFTER_STOP_S if self._stopped else None
@@ -177,7 +189,8 @@ class Fleet(Generic[M]):
                     await self._moved.wait()
                 await asyncio.sleep(0)  # what this turn of the event loop published goes out with the next
                 for gateway in self._gateways:
-                    await gateway.written()
+                    if gateway.written is not None:
+                        await gateway.written.wait()
         self._patience = None
 
     # what gateways tell
@@ -257,6 +270,7 @@ class Fleet(Generic[M]):
             self._patience.reschedule(asyncio.get_running_loop().time() + _AFTER_STOP_S)
 
     def _wake(self) -> None:
+        self._over.set()
         self._moved.set()
         for gateway in self._gateways:
             gateway.room.set()

@@ -5,6 +5,7 @@ A pipe cannot be read twice, and a device may have no end.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import os
@@ -39,6 +40,34 @@ def opened_to_write(path: Path, *, append: bool) -> io.FileIO:
         file.close()
         raise RecordingError(f"{path} is being written by another process") from error
     return file
+
+
+def size_of(path: Path) -> int:
+    """Give how many bytes *path* has. Raises RecordingError."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def append_whole(file: io.FileIO, data: bytes, size_bytes: int, *, to_disk: bool = False) -> int:
+    """Write *data* at *size_bytes*, where *file* then ends, or nothing of it; give its new size.
+
+    *to_disk* waits for the disk, too. Raises OSError.
+    """
+    rest = memoryview(data)
+    try:
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+        if to_disk:
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size_bytes)
+        raise
+    return size_bytes + len(data)
 
 
 def _regular(path: Path, flags: int) -> io.FileIO:

@@ -8,7 +8,6 @@ No event loop, no broker: a file, its bytes, and what they mean.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from base64 import b64decode, b64encode
 from types import NoneType
@@ -19,15 +18,15 @@ import orjson
 from ingest.errors import RecordingError
 from ingest.load.header import BEGINS, HEADER, NAME, check_header, check_names
 from ingest.load.members import Gap, Member, compressed, pieces
-from ingest.load.opening import opened_to_read, opened_to_write
+from ingest.load.opening import append_whole, opened_to_read, opened_to_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUFFIX: Final = ".jsonl.gz"
 BLOCK_MESSAGES: Final = 1000
-_BLOCK_BYTES: Final = 1_048_576
+BLOCK_BYTES: Final = 1_048_576
 """A block ends with the message that reaches this many bytes of lines, too: large payloads fill no memory."""
 _AT_ONCE_BYTES: Final = 2_097_152
 """Lines that are parsed as one, if they are no more: a block as the writer makes it."""
@@ -69,6 +68,17 @@ class Damage(NamedTuple):
         return f"{self.path}: {self.length} bytes at offset {self.offset}: {self.reason}"
 
 
+class LineFault(NamedTuple):
+    """What is wrong with a line; they count from 1."""
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Say it to the operator."""
+        return f"line {self.line} {self.reason}"
+
+
 # lines
 
 
@@ -91,7 +101,7 @@ def line_of(message: Recorded) -> bytes:
     return orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
+def messages_of(lines: bytes) -> tuple[list[Recorded], list[LineFault]]:
     """Give the messages of *lines*, leaving headers out, and what is wrong with each line that is neither.
 
     So that objects that are soon gone fill no memory, many lines are read some thousands at a time.
@@ -99,7 +109,7 @@ def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
     if len(lines) <= _AT_ONCE_BYTES:
         return _at_once(lines, 1)
     messages: list[Recorded] = []
-    faults: list[str] = []
+    faults: list[LineFault] = []
     start, number = 0, 1
     while start < len(lines):
         end = lines.rfind(b"\n", start, start + _AT_ONCE_BYTES) + 1
@@ -112,7 +122,7 @@ def messages_of(lines: bytes) -> tuple[list[Recorded], list[str]]:
     return messages, faults
 
 
-def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[str]]:
+def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[LineFault]]:
     """Read *lines*, of which *number* is the first; those of `line_of` as one, in 1.1 µs a message.
 
     Others, from a hand, are read one by one. A line feed stays one: no text may go on behind it.
@@ -141,19 +151,19 @@ def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[str]]:
     return _one_by_one(lines, number)
 
 
-def _one_by_one(lines: bytes, first: int) -> tuple[list[Recorded], list[str]]:
+def _one_by_one(lines: bytes, first: int) -> tuple[list[Recorded], list[LineFault]]:
     messages: list[Recorded] = []
-    faults: list[str] = []
+    faults: list[LineFault] = []
     for number, line in enumerate(lines.split(b"\n"), first):
         try:
             if not line.strip() or (message := _message_of(line)) is None:
                 continue
         except KeyError as error:
-            faults.append(f"line {number} has no {error.args[0]}")
+            faults.append(LineFault(number, f"has no {error.args[0]}"))
         except orjson.JSONDecodeError as error:
-            faults.append(f"line {number} is no JSON: {error}")
+            faults.append(LineFault(number, f"is no JSON: {error}"))
         except (TypeError, AttributeError, ValueError):  # no object, a payload that is no text, no base64
-            faults.append(f"line {number} is no message")
+            faults.append(LineFault(number, "is no message"))
         else:
             messages.append(message)
     return messages, faults
@@ -257,7 +267,7 @@ class Recording:
         self.last_us = message.received_us
         self._lines.append(line)
         self._lines_bytes += len(line)
-        if len(self._lines) >= self._block_messages or self._lines_bytes >= _BLOCK_BYTES:
+        if len(self._lines) >= self._block_messages or self._lines_bytes >= BLOCK_BYTES:
             self.flush()
         return message
 
@@ -309,26 +319,22 @@ class Recording:
 
     def _write(self, lines: bytes) -> None:
         """Write *lines* as a block, or nothing of it."""
-        block = compressed(lines)
-        rest = memoryview(block)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
+            self.size_bytes = append_whole(self._file, compressed(lines), self.size_bytes)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self.size_bytes)
-                self._file.seek(self.size_bytes)
             raise RecordingError(
                 f"{self.path} cannot be written: {error.strerror}; what it holds up to here can be read"
             ) from error
-        self.size_bytes += len(block)
 
 
 # reading
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """Give *paths* with each folder replaced by its recordings, oldest first; RecordingError: none."""
+    """Give *paths* with each folder replaced by its recordings, oldest first.
+
+    Raises RecordingError: there are none, or one is there twice.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_file() or not path.exists():
@@ -337,6 +343,11 @@ def files(paths: Iterable[Path]) -> list[Path]:
             found += inside
         else:
             raise RecordingError(f"{path} is neither a file nor a folder of recordings (*{SUFFIX})")
+    places: set[Path] = set()
+    for path in found:
+        if (place := path.resolve()) in places:
+            raise RecordingError(f"{path} is given twice")
+        places.add(place)
     return found
 
 
@@ -378,10 +389,10 @@ def is_header(block: Member) -> bool:
     return block.lines.startswith(BEGINS) and block.lines.count(b"\n") == 1
 
 
-def damaged_lines(path: Path, block: Member, faults: list[str]) -> Damage:
+def damaged_lines(path: Path, block: Member, faults: Sequence[LineFault]) -> Damage:
     """Give the Damage of a *block* with lines that are no messages."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Damage(path, block.offset, block.length, faults[0] + more)
+    return Damage(path, block.offset, block.length, f"{faults[0]}{more}")
 
 
 def _damage(path: Path, gap: Gap) -> Damage:

@@ -14,7 +14,7 @@ import orjson
 from ingest.errors import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SUFFIX: Final = ".resume"
@@ -83,7 +83,12 @@ def write(path: Path, point: ResumePoint, files: Sequence[Path], target: str, *,
         "finished": point.finished,
         "began_us": point.began_us,
     }
-    beside = path.with_name(path.name + ".new")
+    replace(path, tree, to_disk=to_disk)
+
+
+def replace(path: Path, tree: Mapping[str, Any], *, to_disk: bool) -> None:
+    """Have *tree* in *path*, as a whole, whoever else does the same. Raises RecordingError."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with beside.open("wb") as file:
             file.write(orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE))

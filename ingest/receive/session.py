@@ -88,8 +88,9 @@ class Session:
         self._started = False
         self._reading = False
         self._reads = 0
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self.written = asyncio.Event()
+        self.written.set()
+        """Set while the network has taken all that was sent, or the connection is gone."""
         self._connack: asyncio.Future[Opened] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
         self._misc: asyncio.TimerHandle | None = None
@@ -183,7 +184,7 @@ class Session:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._drained.wait()
+                await self.written.wait()
         if not self.closed.done():
             self._client.disconnect()
             self._client.loop_write()
@@ -204,10 +205,6 @@ class Session:
         if self._transport is not None and not self.closed.done():
             self._transport.write(data)
             self._flush()
-
-    async def written(self) -> None:
-        """Wait until the network has taken all that was sent, or the connection is gone."""
-        await self._drained.wait()
 
     def ping(self) -> None:
         """Write a PINGREQ of our own: its answer proves that the PUBACKs before it arrived."""
@@ -301,11 +298,11 @@ class Session:
         except OSError as error:
             self._end(ConnectionLost(f"the connection to the broker failed: {error}"))
             return
-        if drained and not self._drained.is_set():
-            self._drained.set()
+        if drained and not self.written.is_set():
+            self.written.set()
             self._loop.remove_writer(transport.fileno())
-        elif not drained and self._drained.is_set():
-            self._drained.clear()
+        elif not drained and self.written.is_set():
+            self.written.clear()
             self._loop.add_writer(transport.fileno(), self._flush)
 
     def _end(self, error: Exception | None) -> None:
@@ -313,7 +310,7 @@ class Session:
         if self.closed.done():
             return
         self.closed.set_result(error)
-        self._drained.set()
+        self.written.set()
         if self._misc is not None:
             self._misc.cancel()
         for answer in self._answers.values():

@@ -48,7 +48,7 @@ async def _prepared(directory: Path, dsn: str) -> tuple[CommandLine, Greenhouse]
         else recorded(number, number, greenhouse.topic)
         for number in range(MESSAGES)
     ]
-    messages.insert(MESSAGES // 2, recorded(b"{", MESSAGES // 2 - 1, greenhouse.map_topic))
+    messages.insert(10, recorded(b"{", 9, greenhouse.map_topic))
     write(directory / "a.jsonl.gz", messages, block=100)
     return command_line(directory, dsn), greenhouse
 
@@ -121,16 +121,19 @@ async def test_it_says_what_came_of_it_and_what_does_not_go_with_it(
     ):
         assert part in done.stdout
     for options, said in (
-        (("--loop",), "with --direct there is no broker"),
-        (("--rejected", "a.jsonl.gz"), "is to be replayed"),
+        (("a.jsonl.gz", "--loop"), "with --direct there is no broker"),
+        (("a.jsonl.gz", "--rejected", "a.jsonl.gz"), "is to be replayed"),
+        ((".", "--rejected", "r.jsonl.gz"), "would be replayed with its folder"),
     ):
-        done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--direct", *options)
+        done = await asyncio.to_thread(ingest, "replay", "--direct", *options)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--connections", "2")
     assert (done.returncode, "go with --direct" in done.stderr) == (2, True), done.stderr
     (tmp_path / "a.jsonl.gz.direct").write_text("{}")
     done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "--direct", "--resume")
     assert (done.returncode, "is no resume point" in done.stderr) == (1, True)
+    done = await asyncio.to_thread(ingest, "replay", "a.jsonl.gz", "c.jsonl.gz", "--direct")
+    assert (done.returncode, "c.jsonl.gz cannot be read: No such file" in done.stderr) == (1, True)
     (tmp_path / "c.jsonl.gz").write_bytes(b"no recording")
     done = await asyncio.to_thread(ingest, "replay", "c.jsonl.gz", "--direct", "--connections", "1")
     assert (done.returncode, "is no recording" in done.stderr) == (1, True)

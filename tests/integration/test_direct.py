@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest.load.recording import Damage
+from ingest.load.recording import Damage, Recording, line_of
 from ingest.write import backfiller
 from tests.histories import HOUSE, PROBE, fetch, register, rows
 from tests.recordings import MAP_TOPIC, START_US, Backfills, messages_in, numbered, recorded, write
@@ -141,7 +142,7 @@ async def test_stopped_and_gone_on(dsn: str, backfills: Backfills, tmp_path: Pat
     rejected, stop = tmp_path / "r.jsonl.gz", asyncio.Event()
 
     def on_progress(_: object) -> None:
-        if len(backfills.points) >= 5:
+        if len(backfills.points) > 5:  # the first is where it begins
             stop.set()
 
     report = await backfills(
@@ -180,17 +181,35 @@ async def test_stopped_and_gone_on(dsn: str, backfills: Backfills, tmp_path: Pat
     assert tuple(row) == (4_000, "(direct)", "(direct)")
 
 
+async def test_a_file_that_grew_is_not_done_before_it_is_read(
+    dsn: str, backfills: Backfills, tmp_path: Path
+) -> None:
+    path, stop = write(tmp_path / "a.jsonl.gz", numbered(20)), asyncio.Event()
+    assert (await backfills(path)).clean
+    with Recording(path, append=True) as recording:
+        recording.write(numbered(21)[-1])
+    stop.set()
+    report = await backfills(path, resume=True, stop=stop)
+    assert (report.interrupted, report.clean, report.point.finished) == (True, False, False)
+    assert (await backfills(path, resume=True)).clean
+    assert len(await rows(dsn)) == 21
+
+
 async def test_damage_is_named_and_the_rest_is_there(dsn: str, backfills: Backfills, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", numbered(1_000), block=100)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 20] = bytes(20)
-    path.write_bytes(content)
+    more = gzip.compress(line_of(recorded({"SENSOR_01": 1}, 2_000)).rstrip())
+    path.write_bytes(content + more + gzip.compress(b"{}"))
     report = await backfills(path)
-    (damage,) = report.damages
+    damage, lines = report.damages
     assert isinstance(damage, Damage)
     assert damage.offset <= middle < damage.offset + damage.length
-    assert (report.account.messages, len(await rows(dsn)), report.clean) == (900, 900, False)
+    assert (lines.offset, lines.reason) == (len(content) + len(more), "line 1 has no received_us")
+    assert (report.account.messages, len(await rows(dsn)), report.clean) == (901, 901, False)
+    report = await backfills(path, resume=True)
+    assert (report.damages, report.damaged_before, report.clean) == ([], 2, False), "it is still not there"
 
 
 async def test_a_database_away_ends_it_with_the_point(

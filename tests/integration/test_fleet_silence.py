@@ -50,11 +50,11 @@ def fleet_to(url: str, *, deadline_s: float, stop: asyncio.Event | None = None) 
     )
 
 
-def replayed(path: Path, count: int, qos: int = 1) -> Replay:
+def replayed(path: Path, count: int, qos: int = 1, payload: bytes = b"1") -> Replay:
     """Prepare to replay *count* messages, five a block."""
     with Recording(path, block_messages=5) as recording:
         for number in range(count):
-            recording.write(Recorded(1_000 + number, "GREENHOUSE/T1", b"1", qos=qos))
+            recording.write(Recorded(1_000 + number, "GREENHOUSE/T1", payload, qos=qos))
     plan = Plan([path], survey([path], Position()), Pace(), ["gateway-0"], "nowhere")
     return Replay(plan, Settings(), ResumePoint())
 
@@ -87,6 +87,42 @@ async def test_a_stop_is_heard_while_a_replay_waits_for_pubacks(
         await running
     assert (replay.tally.published, replay.tally.acknowledged) == (min(count, WINDOW), 0)
     assert (replay.finished, replay.point.position.done) == (False, 0)
+
+
+async def test_a_stop_is_heard_while_too_much_is_in_flight_in_all(
+    silent: ScriptedBroker, stop: asyncio.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.load.gateways._MOST_IN_FLIGHT", 5)
+    replay = replayed(tmp_path / "day.jsonl.gz", WINDOW)
+    async with fleet_to(silent.url, deadline_s=600, stop=stop) as fleet, asyncio.timeout(SOON_S):
+        running = asyncio.create_task(replay.run(fleet, stop, lambda _: None))
+        await until(lambda: replay.tally.published == 5)
+        await asyncio.sleep(0.05)  # it waits by now, for something to leave the flight
+        assert not running.done()
+        stop.set()
+        await running
+    assert (replay.tally.published, replay.point.position.done) == (5, 0)
+
+
+async def test_a_stop_is_heard_while_nobody_reads_what_is_published(
+    stop: asyncio.Event, tmp_path: Path
+) -> None:
+    replay = replayed(tmp_path / "day.jsonl.gz", 100, qos=0, payload=b"1" * 200_000)
+    async with (
+        ScriptedBroker(mqtt5=True, reading=False) as broker,
+        asyncio.timeout(SOON_S),
+        fleet_to(broker.url, deadline_s=600, stop=stop) as fleet,
+    ):
+        running = asyncio.create_task(replay.run(fleet, stop, lambda _: None))
+        before = -1
+        while before != replay.tally.published or not before:  # until the network takes no more
+            before = replay.tally.published
+            await asyncio.sleep(0.1)
+        stop.set()
+        await running
+    assert 0 < replay.tally.sent == replay.tally.published < 100
+    assert not replay.finished
+    assert replay.tally.seconds < 5
 
 
 async def test_a_stop_is_heard_while_it_connects(stop: asyncio.Event) -> None:

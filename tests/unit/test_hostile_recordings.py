@@ -119,7 +119,7 @@ def test_many_lines_are_read_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None
     long = recording.line_of(Recorded(7, "a", b"x" * 2_000))
     found, faults = messages_of(lines + b"no line\n" + long + b"none either")
     assert found == [*written, Recorded(7, "a", b"x" * 2_000)]
-    assert [each.partition(":")[0] for each in faults] == ["line 51 is no JSON", "line 53 is no JSON"]
+    assert [str(each).partition(":")[0] for each in faults] == ["line 51 is no JSON", "line 53 is no JSON"]
 
 
 def test_what_is_no_regular_file_is_neither_read_nor_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,9 @@ from ingest.load import direct_point
 from ingest.load.backfill import Account
 from ingest.load.direct import pieces_of
 from ingest.load.direct_point import DirectPoint
-from ingest.load.direct_rejects import Rejects
-from ingest.load.recording import Recording, messages_of
+from ingest.load.recording import Damage, Recording, line_of, messages_of
 from ingest.load.resume import Position
-from tests.recordings import messages_in, numbered, recorded, write
+from tests.recordings import START_US, numbered, recorded, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,40 +48,55 @@ def test_a_point_is_kept_and_read_again(tmp_path: Path) -> None:
     path = direct_point.point_file(files)
     target = direct_point.target_of("postgresql://ingest:secret@db:5432/greenhouse?sslmode=require")
     assert (path.name, target) == ("a.jsonl.gz.direct", "db:5432/greenhouse")
-    assert direct_point.read(path, files, target) == DirectPoint()
+    assert direct_point.read(path, files, target, (0, 0)) == DirectPoint(began_us=(0, 0))
     for file in files:
         file.write_bytes(bytes(100))
     account = Account(9, 1, 2, 8, 3, 2, 1, Counter({"bad_value": 2}), {"bad_value": "why"}, 4)
-    point = DirectPoint(Position(1, 77), account, 123)
+    point = DirectPoint(Position(1, 77), account, "/r.jsonl.gz", 123, 2, began_us=(0, 0))
     direct_point.write(path, point, files, target)
     assert "secret" not in path.read_text()
-    assert direct_point.read(path, files, target) == point
+    assert direct_point.read(path, files, target, (0, 0)) == point
     for others, elsewhere in ((files[:1], target), (files, "db:5432/other")):
         with pytest.raises(RecordingError, match="is of another backfill"):
-            direct_point.read(path, others, elsewhere)
+            direct_point.read(path, others, elsewhere, (0, 0))
     for text in ("", "[]", "{}", '{"position": [0]}'):
         path.write_text(text)
         with pytest.raises(RecordingError, match="is no resume point"):
-            direct_point.read(path, files, target)
+            direct_point.read(path, files, target, (0, 0))
 
 
 def test_a_point_is_of_what_the_files_hold(tmp_path: Path) -> None:
     files = [write(tmp_path / "a.jsonl.gz", numbered(20), block=5)]
     path = direct_point.point_file(files)
-    point = DirectPoint(Position(0, files[0].stat().st_size), began_us=direct_point.began_of(files))
+
+    def read() -> DirectPoint:
+        return direct_point.read(path, files, "db", direct_point.began_of(files))
+
+    point = DirectPoint(
+        Position(0, files[0].stat().st_size), finished=True, began_us=direct_point.began_of(files)
+    )
+    assert point.began_us == (START_US,)
     direct_point.write(path, point, files, "db")
-    assert direct_point.read(path, files, "db") == point
+    assert read() == point
     with Recording(files[0], append=True) as recording:
         recording.write(recorded({"SENSOR_01": 1}, 2_000))
-    assert direct_point.read(path, files, "db") == point, "a file that grew is the same"
+    assert read() == point._replace(finished=False), "a file that grew is the same, and not done"
     files[0].unlink()
     write(files[0], numbered(20)[:1])
     with pytest.raises(RecordingError, match="is shorter"):
-        direct_point.read(path, files, "db")
+        read()
     files[0].unlink()
     write(files[0], [recorded({"SENSOR_01": number}, 50 + number) for number in range(900)], block=5)
     with pytest.raises(RecordingError, match="other recordings of the same names"):
-        direct_point.read(path, files, "db")
+        read()
+
+
+def test_a_file_begins_with_its_first_message(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", [])
+    assert direct_point.began_of([path, tmp_path / "missing.jsonl.gz"]) == (0, 0)
+    with path.open("ab") as file:
+        file.write(gzip.compress(b"{}\nno message\n" + line_of(recorded(1, 7)) + line_of(recorded(1, 8))))
+    assert direct_point.began_of([path]) == (START_US + 7,)
 
 
 def test_a_torn_block_is_looked_at_again(tmp_path: Path) -> None:
@@ -89,6 +104,26 @@ def test_a_torn_block_is_looked_at_again(tmp_path: Path) -> None:
     last = list(pieces_of([path], Position(), 10))[-1].blocks[0]
     path.write_bytes(path.read_bytes()[:-5])
     assert list(pieces_of([path], Position(), 10))[-1].end == Position(0, last.offset)
+
+
+def test_lines_are_of_the_block_they_stand_in(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", [])
+    lines = [line_of(message) for message in numbered(4)]
+    blocks = [
+        gzip.compress(lines[0] + lines[1].rstrip()),  # of a hand, without its last line feed
+        gzip.compress(b"{}\n" + lines[2] + b"nothing"),
+        gzip.compress(b"\n" + lines[3] + b"[]\n"),
+    ]
+    offsets = [path.stat().st_size, path.stat().st_size + len(blocks[0])]
+    path.write_bytes(path.read_bytes() + b"".join(blocks))
+    (piece,) = pieces_of([path], Position(), 100)
+    messages, faults = messages_of(piece.lines)
+    assert messages == numbered(4)
+    assert list(piece.damages_of(faults)) == [
+        Damage(path, offsets[1], len(blocks[1]), "line 1 has no received_us (and 1 more)"),
+        Damage(path, offsets[1] + len(blocks[1]), len(blocks[2]), "line 3 is no message"),
+    ]
+    assert list(piece.damages_of([])) == []
 
 
 def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
@@ -102,24 +137,3 @@ def test_an_account_adds_up_and_stays_as_it_was_copied() -> None:
         {"bad_value": "first"},
     )
     assert (before.messages, before.rejected.total()) == (2, 1)
-
-
-def test_rejects_are_cut_off_behind_the_point(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl.gz"
-    messages = numbered(4)
-    rejects = Rejects(path)
-    kept = rejects.write(messages[:2])
-    assert rejects.write([]) == kept
-    rejects.write(messages[2:])
-    rejects.close()
-    assert messages_in(path) == messages
-    rejects = Rejects(path, kept_bytes=kept)
-    rejects.write(messages[3:])
-    rejects.close()
-    assert messages_in(path) == [*messages[:2], messages[3]]
-    with pytest.raises(RecordingError, match="exists already"):
-        Rejects(path)
-    with pytest.raises(RecordingError, match="is shorter"):
-        Rejects(path, kept_bytes=100_000)
-    with pytest.raises(RecordingError, match="cannot be written"):
-        Rejects(tmp_path / "gone.jsonl.gz", kept_bytes=1)

@@ -224,6 +224,15 @@ def test_folders_stand_for_their_recordings(tmp_path: Path) -> None:
         files([other])
 
 
+def test_a_file_is_one_recording_however_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / f"a{SUFFIX}"
+    write(path, messages(1))
+    (tmp_path / "link").symlink_to(path)
+    for twice in ([path, path], [tmp_path, path], [path, tmp_path / "link"]):
+        with pytest.raises(RecordingError, match="is given twice"):
+            files(twice)
+
+
 def test_a_full_disk_takes_nothing_from_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,23 @@ def test_at_a_rate_it_is_not() -> None:
 
 def test_without_either_nothing_waits() -> None:
     assert Pace().wait_s(0, now_s=0) == Pace().wait_s(10**15, now_s=0) == 0
+
+
+def _keep_often(path: Path) -> None:
+    for number in range(300):
+        resume.replace(path, {"number": number}, to_disk=False)
+
+
+def test_two_that_keep_a_point_leave_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz.resume"
+    processes = [get_context("fork").Process(target=_keep_often, args=(path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert path.read_bytes() == b'{"number":299}\n'
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_resume_point_is_of_its_files_and_its_broker(tmp_path: Path) -> None:
