@@ -22,7 +22,7 @@ from ingest.errors import EmbeddedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-START_TIMEOUT_S = 60.0  # the database takes 4 s on two quiet cores, 20 s when they are busy
+START_TIMEOUT_S = 60.0  # the database takes 2 s on two quiet cores, 20 s when they are busy
 STOP_TIMEOUT_S = 15.0
 KEPT_LINES = 20
 
