@@ -200,20 +200,23 @@ def judge(
     absent = [*expected.waiting, *lost]
     missing: list[Missing] = []
     missing_readings = dead = 0
-    room = Counter[Any]()
+    room, whole, taken = Counter[Any](), Counter[Letter](), Counter[Any]()
     for letter, stored in letters.items():
         for each in stored:
-            for field in each.fields if each.fields is not None else ("",):
-                room[letter, field] += 1
+            if each.fields is None:
+                whole[letter] += 1
+            else:
+                room.update((letter, field) for field in each.fields)
     for reading in absent:
         letter = reading.message.letter
-        named = next((field for field in (storable(reading.field), "") if room[letter, field] > 0), None)
-        if named is None:
+        if room[letter, storable(reading.field)] > 0:
+            room[letter, storable(reading.field)] -= 1
+        elif taken[letter, reading.field] < whole[letter]:  # one message, and each of its fields once
+            taken[letter, reading.field] += 1
+        else:
             missing.append(Missing(reading.message, reading.field, reading, _why(reading, others)))
             missing_readings += 1
             continue
-        if named or not reading.field:  # a whole message takes all its fields with it
-            room[letter, named] -= 1
         dead += 1
     left = Counter(counted)
     dead_counted = 0

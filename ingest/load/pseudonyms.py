@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LEAST_KEY_BYTES: Final = 16
 _REMEMBERED: Final = 100_000
+"""Names; what is forgotten is reckoned again, to the same."""
+_REMEMBERED_CHARS: Final = 200
+"""Longer ones are no names that come again, and fill memory: these take 40 MB, 100 in 4-byte letters."""
 _WORD: Final = re.compile(r"\d+|[^\W\d_]+")
 """A run of digits or letters, as `ingest.labels` cuts a label."""
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
@@ -100,11 +103,15 @@ class Pseudonyms:
         return self._digest(kind, name)[:6].hex()
 
     def _digest(self, kind: str, name: str) -> bytes:
+        if kind == "text" or len(name) > _REMEMBERED_CHARS:  # a text may be any, and another each time
+            return self._reckoned(kind, name)
         known = self._known.get((kind, name))
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            encoded = name.encode("utf-8", "surrogatepass")
-            known = blake2b(encoded, digest_size=16, key=self._key, person=kind.encode()).digest()
-            self._known[kind, name] = known
+            known = self._known[kind, name] = self._reckoned(kind, name)
         return known
+
+    def _reckoned(self, kind: str, name: str) -> bytes:
+        encoded = name.encode("utf-8", "surrogatepass")
+        return blake2b(encoded, digest_size=16, key=self._key, person=kind.encode()).digest()

@@ -125,6 +125,7 @@ class Recorder:
         self._heard = asyncio.Event()
         self._version: MqttVersion = "5" if self._broker.protocol == "auto" else self._broker.protocol
         self._connected_before = False
+        self._forgotten = False
         self._unconnected = "it ended before there was a connection to the broker"
         self._repeats = Repeats(_REPEAT_INTERVAL_S)
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -173,7 +174,6 @@ class Recorder:
 
     async def _serve(self) -> None:
         """Keep a connection; raises BrokerRefused if it is refused before there ever was one."""
-        await self._forget()
         failures = 0
         while True:
             started_s = time.monotonic()
@@ -199,6 +199,8 @@ class Recorder:
 
     async def _connection(self) -> None:
         """Connect, subscribe, receive until the connection is gone; raises why it is."""
+        if self._version == "5" and not self._forgotten:  # an earlier one's session has other filters
+            await self._forget()
         self._session = session = self._make_session(keep=self._version == "5")
         try:
             opened = await session.open()
@@ -229,20 +231,17 @@ class Recorder:
 
     async def _forget(self) -> None:
         """Have the broker forget what an earlier recorder of this name left, or this one leaves."""
-        if self._version != "5":
-            return
         session = self._make_session(keep=False)
         try:
             await session.open()  # held deliveries are never taken, as nothing starts it
+            self._forgotten = True
             await session.close(_CLOSE_S)
-        except (ConnectionLost, BrokerRefused, ProtocolUnsupported):
-            pass  # whoever connects next will hear of it; and the session expires
         finally:
             session.abort()
 
     async def _leave(self) -> None:
-        if self._connected_before:
-            with contextlib.suppress(TimeoutError):
+        if self._connected_before and self._version == "5":
+            with contextlib.suppress(TimeoutError, ConnectionLost, BrokerRefused):  # the session expires
                 async with asyncio.timeout(_CLOSE_S):
                     await self._forget()
 

@@ -12,14 +12,14 @@ from ingest.load.replay import Outgoing
 from ingest.load.resume import Position
 from ingest.resolve import Resolver
 from ingest.settings import Settings
-from tests.unit.catalog_examples import default_rules, example_catalog
+from tests.unit.catalog_examples import SARA_01, default_rules, example_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SENT_US = 1_764_147_600_000_000
 FLAT = "GREENHOUSE/SARA/01"
-SINGLE = "greenhouse/01/sensors/temperature"
+SINGLE = f"greenhouse/{SARA_01}/sensors/temperature"
 
 
 def expecting(*messages: tuple[str, Any]) -> Expected:
@@ -105,3 +105,17 @@ def test_a_message_dead_as_a_whole_takes_its_readings_with_it() -> None:
     expected = expecting((FLAT, body))
     found = judged(expected, letters={letter_of(FLAT, body): [StoredLetter(None)]})
     assert (found.landed, found.dead, found.missing) == (0, 2, [])
+
+
+def test_a_message_dead_as_a_whole_takes_no_equal_one_with_it() -> None:
+    body = {"SENSOR_01": 1, "SENSOR_02": 2}
+    single = (SINGLE, {"value": 1})
+    expected = expecting(*[(FLAT, body)] * 3, *[single] * 2)
+    assert (expected.readings, expected.rejected_messages) == (8, 0)
+    letters = {letter_of(*each): [StoredLetter(None)] for each in ((FLAT, body), single)}
+    found = judged(expected, letters=letters)
+    assert (found.dead, found.missing_readings) == (3, 5)
+    assert {missing.field for missing in found.missing} == {"SENSOR_01", "SENSOR_02", ""}
+    # What another of them lost by name is not the whole one's.
+    letters[letter_of(FLAT, body)] += [StoredLetter(frozenset({"SENSOR_02"}))]
+    assert judged(expected, letters=letters).dead == 4
