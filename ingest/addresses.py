@@ -102,6 +102,12 @@ def dsn_hosts(dsn: str) -> list[str]:
     return named or [_split_port(place)[0] for place in queried.split(",") if place]
 
 
+def dsn_places(dsn: str) -> str:
+    """Return where a *dsn* has its servers, for an operator: each host, and its port where one is named."""
+    places = [f"{host}:{port}" if port else host for host, port in _hosts_and_ports(dsn) if host]
+    return ", ".join(places or dsn_hosts(dsn)) or "the default host"
+
+
 def dsn_options(dsn: str) -> dict[str, str]:
     """Return what a *dsn* says behind its `?`, percent-decoded; of an option given twice the last."""
     return {name: texts[-1] for name, texts in parse_qs(dsn.partition("?")[2]).items()}

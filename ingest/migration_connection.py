@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
+from ingest.addresses import dsn_places
 from ingest.errors import ConfigurationError, MigrationError, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ async def locked(connection: Connection, database: Database) -> AsyncIterator[No
 async def connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
     """Connect to *database*. Raises ConfigurationError, Unavailable or Misconfigured."""
     what = f"cannot connect to the {database} database"
+    where = f"{what} at {dsn_places(dsn)}"
     try:
         connection = await asyncpg.connect(
             dsn,
@@ -78,7 +80,7 @@ async def connected(dsn: str, database: Database) -> AsyncIterator[Connection]:
         raise ConfigurationError([f"{what}: its DSN is not usable: {error}"]) from error
     except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
         raise Unavailable(
-            f"{what}: {str(error) or 'no answer'}; is it running, is the address right?"
+            f"{where}: {str(error) or 'no answer'}; is it running, is the address right?"
         ) from error
     except asyncpg.PostgresError as error:
         raise Misconfigured(f"{what}: {error}", error.sqlstate) from error

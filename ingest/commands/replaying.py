@@ -59,7 +59,7 @@ def run(
 def _print(report: ReplayReport) -> None:
     replayed = report.replayed
     would = "would be " if report.dry_run else ""
-    print_line(f"{replayed.letters} of {report.fitting} dead letters replayed, {report.seconds:.1f} s")
+    print_line(f"{replayed.letters} of {report.fitting} dead letters {would}replayed, {report.seconds:.1f} s")
     lines = (
         (replayed.settled, f"dead letters {would}settled and deleted"),
         (replayed.ignored, "of them of a topic that is ignored by now"),

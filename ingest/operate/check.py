@@ -7,24 +7,24 @@ running worker is not disturbed; asks both databases for version, schema and pri
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import asyncpg
-
 from ingest.ending import check_sharing
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, schema_folder, status
+from ingest.migration_connection import connected
 from ingest.operate import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
 from ingest.write.retry import DRIVER_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
+
+    import asyncpg
 
     from ingest.settings import Settings
 
@@ -143,12 +143,12 @@ def _filters_to_try(settings: Settings) -> list[str]:
 
 
 async def _metadata_server(settings: Settings) -> str:
-    async with _connected(settings.dsn("metadata")) as connection:
+    async with connected(settings.dsn("metadata"), Database.METADATA) as connection:
         return await _server(connection)
 
 
 async def _timeseries_server(settings: Settings) -> str:
-    async with _connected(settings.dsn("timeseries")) as connection:
+    async with connected(settings.dsn("timeseries"), Database.TIMESERIES) as connection:
         server = await _server(connection)
         version = await connection.fetchval(
             "select extversion from pg_extension where extname = 'timescaledb'"
@@ -203,7 +203,7 @@ async def _privileges(settings: Settings) -> str:
     snapshot = schema_folder(Database.TIMESERIES).parent / "verify" / "timeseries.txt"
     lines = snapshot.read_text(encoding="utf-8").splitlines()
     grants = [grant.groups() for line in lines if (grant := _GRANT.fullmatch(line))]
-    async with _connected(settings.dsn("timeseries")) as connection:
+    async with connected(settings.dsn("timeseries"), Database.TIMESERIES) as connection:
         rows = await connection.fetch(
             _MISSING_PRIVILEGES, *(list(column) for column in zip(*grants, strict=True))
         )
@@ -213,12 +213,3 @@ async def _privileges(settings: Settings) -> str:
             f"this login lacks {', '.join(missing)}: grant it greenhouse_worker, see docs/database-logins.md"
         )
     return "readings, dead letters, session, counters, late notes and mirrors can be written"
-
-
-@contextlib.asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn, timeout=10)
-    try:
-        yield connection
-    finally:
-        await connection.close()

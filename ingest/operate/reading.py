@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import asyncpg
 
-from ingest.addresses import without_passwords
+from ingest.addresses import dsn_places, without_passwords
 from ingest.errors import DatabaseFault, Misconfigured, Unavailable
 from ingest.write.retry import DRIVER_ERRORS
 
@@ -30,7 +30,7 @@ async def reading_from(
 
     *role* is enough for them.
     """
-    with translated(database, role):
+    with translated(database, role, dsn_places(dsn)):
         connection = await asyncpg.connect(
             dsn,
             timeout=_CONNECT_TIMEOUT_S,
@@ -48,8 +48,8 @@ async def reading_from(
 
 
 @contextmanager
-def translated(database: DatabaseName, role: RoleName) -> Iterator[None]:
-    """Turn the driver's errors into DatabaseFaults that name *database* and what to do."""
+def translated(database: DatabaseName, role: RoleName, where: str = "") -> Iterator[None]:
+    """Turn the driver's errors into DatabaseFaults that name *database*, *where* it is, and what to do."""
     try:
         yield
     except (
@@ -67,4 +67,6 @@ def translated(database: DatabaseName, role: RoleName) -> Iterator[None]:
         raise DatabaseFault(text, error.sqlstate) from error
     except DRIVER_ERRORS as error:
         reason = without_passwords(str(error)) or "it did not answer in time"
-        raise Unavailable(f"the {database} database is not reached: {reason}") from error
+        raise Unavailable(
+            f"the {database} database is not reached{where and f' at {where}'}: {reason}"
+        ) from error

@@ -316,6 +316,13 @@ def _dead_letters(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
         elif each.reason in _FIXED_BY_A_RELEASE:
             hint = "with a release that mends the fault, which `ingest dead-letters show` names; report it"
             yield Breach("dead_letters", what, f"ingest dead-letters replay --reason {each.reason}", hint)
+        elif each.reason == "too_large":
+            hint = (
+                "it shows the gateways and the limit; have them send less at once, or raise it. Those of too many "
+                "readings can be replayed then; of those of too many bytes only the beginning is kept, for "
+                "`ingest dead-letters purge --reason too_large --all`"
+            )
+            yield Breach("dead_letters", what, "ingest dead-letters list --reason too_large", hint)
         else:
             hint = (
                 f"see why with `ingest dead-letters list --reason {each.reason}`, mend the gateway or the "

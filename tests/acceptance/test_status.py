@@ -135,7 +135,7 @@ async def test_one_database_down_and_the_other_is_shown(ingest: CommandLine, dat
     ingest.environment["INGEST_METADATA_DSN"] = away
     done = await asyncio.to_thread(ingest, "status")
     assert done.returncode == 1
-    assert "NOT LOOKED AT: the metadata database is not reached" in done.stdout
+    assert "NOT LOOKED AT: the metadata database is not reached at 127.0.0.1:" in done.stdout
     assert "sensor_readings_hourly" in done.stdout
     assert "what was seen is well" in done.stdout
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ingest.addresses import broker_address, dsn_password, split_credentials, without_passwords
+from ingest.addresses import broker_address, dsn_password, dsn_places, split_credentials, without_passwords
 from tests.fuzzing import examples
 
 SECRET = "s3cr3t-Zx"  # noqa: S105 (a value to look for in texts)
@@ -46,3 +46,17 @@ def test_passwords_are_masked_whatever_they_hold(text: str) -> None:
     ):
         assert SECRET not in shown
     assert dsn_password(f"postgresql://u:{password}@h/x")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "places"),
+    [
+        ("postgresql://u:p@db.example:5433/x", "db.example:5433"),
+        ("postgresql://u@one,two:5434/x?sslmode=require", "one, two:5434"),
+        ("postgresql:///x?host=/run/postgresql", "/run/postgresql"),
+        ("postgresql://[::1]/x", "[::1]"),
+        ("postgresql:///x", "the default host"),
+    ],
+)
+def test_where_the_servers_of_a_dsn_are(dsn: str, places: str) -> None:
+    assert dsn_places(dsn) == places

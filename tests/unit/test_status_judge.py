@@ -147,10 +147,11 @@ def test_a_session_of_a_share_group_is_left_to_its_supervisors() -> None:
 
 
 def test_letters_that_lack_a_name_are_told_from_those_of_a_topic_without_a_route() -> None:
-    reasons = ("ambiguous_greenhouse", "unknown_unit", "unknown_topic")
-    letters = DeadLetters(300, 300, [LetterReason(each, 100, 100, NOW) for each in reasons], 0)
-    hints = [each.hint or "" for each in judge(Findings(NOW, dead_letters=letters), LIMITS)]
-    assert ["v_ingest_missing_names" in hint for hint in hints] == [True, True, False]
+    reasons = ("ambiguous_greenhouse", "unknown_unit", "unknown_topic", "too_large")
+    letters = DeadLetters(400, 400, [LetterReason(each, 100, 100, NOW) for each in reasons], 0)
+    told = judge(Findings(NOW, dead_letters=letters), LIMITS)
+    assert ["v_ingest_missing_names" in (each.hint or "") for each in told] == [True, True, False, False]
+    assert [" replay " in each.command for each in told] == [True, True, True, False]
 
 
 def test_disabled_jobs_are_named() -> None:
