@@ -1,8 +1,8 @@
 """paho's client, made for one connection of a session: protocol, credentials, TLS, and our transport.
 
-paho has one private hook that this package uses: the socket it gets is a `Transport`. Connecting
-blocks (DNS, TCP, TLS and WebSocket handshakes), so it runs in a thread; everything else is driven
-from the event loop by `session`.
+paho has two private parts that this package uses: the hook by which the socket it gets is a `Transport`,
+and its clocks of keep-alive, since it reads no PUBLISH. Connecting blocks (DNS, TCP, TLS and WebSocket
+handshakes), so it runs in a thread; everything else is driven from the event loop by `session`.
 """
 
 from __future__ import annotations
@@ -82,6 +82,16 @@ class SessionClient(paho.Client):
             )
         else:
             self.connect(address.host, address.port, settings.keepalive_s)
+
+    def heard(self, at_s: float) -> None:
+        """Count bytes that came *at_s* as paho counts those it reads: the broker is there.
+
+        A PINGREQ before them need not be answered in time, as its PINGRESP may stand behind many PUBLISH
+        packets; from then on the next one counts.
+        """
+        self._last_bytes_received = max(self._last_bytes_received, at_s)
+        if at_s > self._ping_t:
+            self._ping_t = 0.0
 
     def _create_socket(self) -> Any:  # noqa: ANN401 - paho's private SocketLike
         stream = connect(self._address, self._tls, self._session_settings.connect_timeout_s)

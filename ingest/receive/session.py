@@ -274,6 +274,8 @@ class Session:
         """Let paho watch its keep-alive."""
         if self.closed.done():
             return
+        if self._transport is not None:
+            self._client.heard(self._transport.heard_s)
         self._client.loop_misc()
         if self._transport is not None and self._transport.closed:
             self._end(ConnectionLost("the broker answered no PINGREQ within the keep-alive time"))

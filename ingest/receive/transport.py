@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -102,6 +103,8 @@ class Transport:
         self._on_pong = on_pong
         self._on_puback = on_puback
         self.closed = False
+        self.heard_s = 0.0
+        """When the network last brought anything, on the monotonic clock."""
 
     # the event loop's side
 
@@ -121,6 +124,7 @@ class Transport:
                 continue
             if not data:
                 return False
+            self.heard_s = time.monotonic()
             deliveries, others = self._parser.feed(data)
             self._deliveries += deliveries
             for packet in others:
