@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Typ
 
 from ingest.model import RejectedRow
 from ingest.quality.issues import ABOUT_CHARS, Issue, Kind, Severity, Source, Subject, iso
+from ingest.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -130,7 +131,7 @@ def subject_of_rejected(rejected: Rejected) -> Subject:
     kind = _KINDS.get(reason, "OTHER")
     if isinstance(rejection, RejectedRow):
         return subject_of_series(kind, rejection.row.series, reason if kind in {"OTHER", "DUPLICATE"} else "")
-    about = rejection.detail[:ABOUT_CHARS] if kind == "UNMAPPED_NAME" else reason
+    about = storable(rejection.detail[:ABOUT_CHARS]) if kind == "UNMAPPED_NAME" else reason
     return Subject(kind, rejected.tenant_id, rejected.greenhouse_id, about=about)
 
 

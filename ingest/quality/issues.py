@@ -1,6 +1,6 @@
 """Issues: what is doubted, of whom, since when, how often, with the first and the worst example. Pure.
 
-An issue is about a subject; equal subjects are one issue, in this window, in later ones and in the table.
+An issue is about a subject; subjects of one key are one, in this window, in later ones and in the table.
 The book of a window is bounded: past its limits subjects are merged by greenhouse, then by kind. Nothing
 that was counted is lost by merging.
 """
@@ -35,6 +35,8 @@ Source: TypeAlias = Literal["iot.sensor_readings", "iot.ingest_dead_letters"]
 """The table with the readings in doubt: stored, or refused."""
 Example: TypeAlias = dict[str, Any]
 """One reading or gap, as JSON."""
+Identity: TypeAlias = "tuple[Kind, UUID | None, UUID | None, int | None, str]"
+"""Kind, place, sensor, sensor type and what else the subject is about."""
 
 MAX_ISSUES: Final = 2_000
 """Told one by one in a window: 3 MB, and one INSERT of 0.1 s. Further subjects are merged by greenhouse."""
@@ -65,6 +67,17 @@ class Subject(NamedTuple):
     sensor_type_id: int | None = None
     about: str = ""
     """What tells it from others of the same place: a reason, a name."""
+
+    @property
+    def identity(self) -> Identity:
+        """What the key tells, at a tenth of its cost. A greenhouse may change its tenant: it is no part."""
+        return (
+            self.kind,
+            self.greenhouse_id or self.tenant_id,
+            self.sensor_id,
+            self.sensor_type_id,
+            self.about,
+        )
 
     @property
     def key(self) -> str:
@@ -145,8 +158,8 @@ class IssueBook:
     """The issues of a window by subject, bounded; see the module's header."""
 
     def __init__(self) -> None:
-        self._issues: dict[Subject, Issue] = {}
-        self._told: dict[tuple[Kind, UUID | None], set[Subject]] = {}
+        self._issues: dict[Identity, Issue] = {}
+        self._told: dict[tuple[Kind, UUID | None], set[Identity]] = {}
         self._told_count = 0
 
     def __len__(self) -> int:
@@ -159,20 +172,23 @@ class IssueBook:
 
     def of(self, subject: Subject, make: Callable[[], Issue]) -> Issue:
         """Give the issue to count *subject* in: its own, which *make* makes, or one it is merged into."""
-        issue = self._issues.get(subject)
+        identity = subject.identity
+        issue = self._issues.get(identity)
         if issue is not None:
+            issue.subject = subject  # its greenhouse may have another tenant by now
             return issue
-        if self._is_told(subject):
-            self._issues[subject] = issue = make()
+        if self._is_told(subject, identity):
+            self._issues[identity] = issue = make()
             return issue
         merged = Subject(subject.kind, subject.tenant_id, subject.greenhouse_id, about=OTHERS)
-        if merged not in self._issues and len(self._issues) >= MAX_ISSUES + MAX_MERGED:
+        if merged.identity not in self._issues and len(self._issues) >= MAX_ISSUES + MAX_MERGED:
             merged = Subject(subject.kind, None, None, about=OTHERS)
-        issue = self._issues.get(merged)
+        issue = self._issues.get(merged.identity)
         if issue is None:
             one = make()
             issue = Issue(merged, one.data_source, _OTHERS_TEXT, one.severity, one.first_us, one.last_us)
-            self._issues[merged] = issue
+            self._issues[merged.identity] = issue
+        issue.subject = merged
         return issue
 
     def take(self) -> list[Issue]:
@@ -191,20 +207,20 @@ class IssueBook:
         self._told_count = 0
 
     def _put_back(self, issue: Issue) -> None:
-        found = self.of(issue.subject, lambda: issue)
+        found = self._issues.get(issue.subject.identity) or self.of(issue.subject, lambda: issue)
         if found is not issue:
             found.absorb(issue)
             found.first = issue.first or found.first
 
-    def _is_told(self, subject: Subject) -> bool:
+    def _is_told(self, subject: Subject, identity: Identity) -> bool:
         if len(self._issues) >= MAX_ISSUES:
             return False
         told = self._told.setdefault((subject.kind, subject.greenhouse_id or subject.tenant_id), set())
-        if subject in told:
+        if identity in told:
             return True
         limit = MAX_NAMES if subject.kind == "UNMAPPED_NAME" else MAX_SUBJECTS
         if len(told) >= limit or self._told_count >= MAX_TOLD:
             return False
-        told.add(subject)
+        told.add(identity)
         self._told_count += 1
         return True

@@ -89,6 +89,7 @@ grant select (
     severity,
     greenhouse_id,
     sensor_id,
+    tenant_id,
     time_range_start,
     time_range_end,
     affected_records_count,
@@ -99,6 +100,7 @@ grant select (
 grant update (
     data_source,
     severity,
+    tenant_id,
     time_range_start,
     time_range_end,
     affected_records_count,

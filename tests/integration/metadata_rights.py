@@ -40,11 +40,11 @@ BULK_END = (
     "skipped_records,error_summary)"
 )
 ISSUE_READ = (
-    "select(data_source,quality_issue_type,severity,greenhouse_id,sensor_id,time_range_start,time_range_end,"
-    "affected_records_count,description,sample_data,status)"
+    "select(data_source,quality_issue_type,severity,greenhouse_id,sensor_id,tenant_id,time_range_start,"
+    "time_range_end,affected_records_count,description,sample_data,status)"
 )
 ISSUE_GOES_ON = (
-    "update(data_source,severity,time_range_start,time_range_end,affected_records_count,description,"
+    "update(data_source,severity,tenant_id,time_range_start,time_range_end,affected_records_count,description,"
     "sample_data,status)"
 )
 MATRIX: dict[str, dict[str, set[str]]] = {

@@ -224,6 +224,29 @@ async def test_an_issue_that_the_database_refuses_holds_up_no_other(
     assert [row["quality_issue_type"] for row in await rows_of(admin)] == ["SPIKE", "OTHER"]
 
 
+async def test_an_issue_follows_its_greenhouse_to_another_tenant(
+    admin: Connection, quality_log: LogUnderTest
+) -> None:
+    before, after = issue_of(), issue_of()
+    after.subject = before.subject._replace(tenant_id=uuid.UUID(int=9))
+    await quality_log.write([before])
+    await quality_log.write([after])
+    (row,) = await rows_of(admin)
+    assert (row["affected_records_count"], row["tenant_id"]) == (2, after.subject.tenant_id)
+
+
+async def test_two_of_one_key_hold_up_no_other_and_are_both_counted(
+    admin: Connection, quality_log: LogUnderTest
+) -> None:
+    issues = [issue_of("SPIKE"), issue_of("OTHER"), issue_of("SPIKE")]
+    assert await quality_log.write(issues) == []
+    rows = await rows_of(admin)
+    assert {row["quality_issue_type"]: row["affected_records_count"] for row in rows} == {
+        "SPIKE": 2,
+        "OTHER": 1,
+    }
+
+
 async def test_whatever_text_a_gateway_chose_is_stored(admin: Connection, quality_log: LogUnderTest) -> None:
     issue = issue_of(text="a \x00 and \ud800")
     issue.subject = Subject("UNMAPPED_NAME", None, None, about="x\x00\ud800" * 50)
