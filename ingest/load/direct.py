@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -299,6 +300,8 @@ class _Process:
         self._process = context.Process(target=serve, args=(settings, its_end), daemon=True)
         self._process.start()
         its_end.close()
+        self._thread = ThreadPoolExecutor(1)
+        """Waits for its answers: the loop's own threads are fewer than the connections there may be."""
 
     async def ready(self) -> None:
         """Return once it has its catalog. Raises as `take`."""
@@ -307,7 +310,7 @@ class _Process:
     async def take(self, lines: bytes) -> Taken:
         """Have it take *lines*. Raises a DatabaseFault, or CheckFailed if the process has ended."""
         try:
-            await asyncio.to_thread(self._line.send_bytes, lines)
+            await self._in_thread(self._line.send_bytes, lines)
         except OSError as error:
             raise CheckFailed("a process of the backfill has ended; run it again with --resume") from error
         answer = await self._answer()
@@ -317,7 +320,7 @@ class _Process:
 
     async def _answer(self) -> object:
         try:
-            answer: object = await asyncio.to_thread(self._line.recv)
+            answer: object = await self._in_thread(self._line.recv)
         except (EOFError, OSError) as error:
             raise CheckFailed("a process of the backfill has ended; run it again with --resume") from error
         match answer:
@@ -330,7 +333,11 @@ class _Process:
     async def end(self) -> None:
         """Hang up, and wait for the batch it is at."""
         self._line.close()
-        await asyncio.to_thread(self._process.join)
+        await self._in_thread(self._process.join)
+        self._thread.shutdown()
+
+    async def _in_thread(self, call: Callable[..., object], *given: object) -> object:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
 
 
 @asynccontextmanager

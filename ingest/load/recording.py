@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import orjson
 
 from ingest.errors import RecordingError
+from ingest.load.fields import usable
 from ingest.load.header import BEGINS, HEADER, NAME, check_header, check_names
 from ingest.load.members import Gap, Member, compressed, pieces
 from ingest.load.opening import append_whole, opened_to_read, opened_to_write
@@ -30,7 +30,6 @@ BLOCK_BYTES: Final = 1_048_576
 """A block ends with the message that reaches this many bytes of lines, too: large payloads fill no memory."""
 _AT_ONCE_BYTES: Final = 2_097_152
 """Lines that are parsed as one, if they are no more: a block as the writer makes it."""
-_QOS: Final = {0, 1, 2}
 
 
 class Recorded(NamedTuple):
@@ -144,7 +143,7 @@ def _at_once(lines: bytes, number: int) -> tuple[list[Recorded], list[LineFault]
             )
             for tree in trees
         ]
-        if _well_typed(messages):
+        if usable(messages):
             return messages, []
     except (KeyError, TypeError, AttributeError, ValueError):  # JSONDecodeError is a ValueError
         pass
@@ -184,25 +183,9 @@ def _message_of(line: bytes) -> Recorded | None:
         client_id=tree.get("client_id"),
         properties=tree.get("properties"),
     )
-    if not _well_typed([message]):
+    if not usable([message]):
         raise TypeError
     return message
-
-
-def _well_typed(messages: list[Recorded]) -> bool:
-    """Tell whether no hand put text where a number belongs; a column at a time, 0.2 µs a message."""
-    if not messages:
-        return True
-    received_us, topic, _, qos, retain, client_id, properties = zip(*messages, strict=True)
-    return (
-        set(map(type, received_us)) == {int}
-        and set(map(type, topic)) == {str}
-        and set(map(type, qos)) == {int}
-        and {*qos} <= _QOS
-        and set(map(type, retain)) == {bool}
-        and set(map(type, client_id)) <= {str, NoneType}
-        and set(map(type, properties)) <= {dict, NoneType}
-    )
 
 
 # writing

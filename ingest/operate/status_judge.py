@@ -319,7 +319,7 @@ def _dead_letters(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
         elif each.reason == "too_large":
             hint = (
                 "it shows the gateways and the limit; have them send less at once, or raise it. Those of too "
-                "many readings can be replayed then; of those of too many bytes only the beginning is kept, for "
+                "many readings can be replayed then; of those of too many bytes only the beginning is kept: "
                 "`ingest dead-letters purge --reason too_large --all`"
             )
             yield Breach("dead_letters", what, "ingest dead-letters list --reason too_large", hint)

@@ -42,12 +42,12 @@ properties = st.dictionaries(
 ) | st.fixed_dictionaries({"user_properties": st.lists(st.tuples(texts, texts).map(list), min_size=1)})
 recorded = st.builds(
     Recorded,
-    received_us=st.integers(0, 2**62),
+    received_us=st.integers(0, 2**53 - 1),
     topic=texts,
     payload=st.binary(max_size=60) | texts.map(str.encode),
     qos=st.integers(0, 2),
     retain=st.booleans(),
-    client_id=st.none() | texts,
+    client_id=st.none() | texts.filter(lambda text: "\0" not in text),
     properties=st.none() | properties.map(lambda each: each or None),
 )
 
