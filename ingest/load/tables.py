@@ -55,6 +55,8 @@ class Record(NamedTuple):
     """Where it begins, from 1."""
     content: Any
     fault: str | None = None
+    size: int = 0
+    """Of what was read, in bytes or characters: what it takes up while it is kept."""
 
 
 class Table:
@@ -141,18 +143,19 @@ class Table:
                 return
             except csv.Error as error:
                 # Of a stray quote's lines only the first is in doubt: those it swallowed are read anew.
-                yield Record(line, [lines.back_to_second()], f"no CSV: {error}")
+                text = lines.back_to_second()
+                yield Record(line, [text], f"no CSV: {error}", len(text))
                 rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
                 continue
-            lines.settle()
+            size = lines.settle()
             if len(cells) != width:
                 if cells:  # an empty line is none
                     fault = f"{len(cells)} cells under a header of {width}"
-                    yield Record(line, cells, fault)
+                    yield Record(line, cells, fault, size)
             elif any(map(_SURROGATE.search, cells)):
-                yield Record(line, cells, "not UTF-8")
+                yield Record(line, cells, "not UTF-8", size)
             else:
-                yield Record(line, cells)
+                yield Record(line, cells, None, size)
 
     def _json(self, stream: IO[bytes]) -> Iterator[Record]:
         line = 0
@@ -161,14 +164,15 @@ class Table:
             if len(text) == MAX_LINE_BYTES and not text.endswith(b"\n"):
                 while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     pass
-                yield Record(line, text[:_BEGINNING], f"a line of {MAX_LINE_BYTES} bytes and more")
+                fault = f"a line of {MAX_LINE_BYTES} bytes and more"
+                yield Record(line, text[:_BEGINNING], fault, _BEGINNING)
             elif text.strip():
                 record = parse_payload(text, self._max_depth)
                 if isinstance(record, dict):
-                    yield Record(line, record)
+                    yield Record(line, record, None, len(text))
                 else:
                     fault = str(record) if isinstance(record, Fault) else "no JSON object"
-                    yield Record(line, text, fault)
+                    yield Record(line, text, fault, len(text))
 
 
 class Rejects:
@@ -250,9 +254,12 @@ class _Lines:
             self._since.append(line)
             yield line
 
-    def settle(self) -> None:
+    def settle(self) -> int:
+        """Give how many characters the lines of the record had."""
         self.settled += len(self._since)
+        size = sum(map(len, self._since))
         self._since.clear()
+        return size
 
     def back_to_second(self) -> str:
         """Give the first line since the last record, without its end; the second is the next to be read."""
