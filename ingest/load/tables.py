@@ -10,7 +10,9 @@ import csv
 import gzip
 import io
 import re
+import stat
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
 
@@ -44,6 +46,10 @@ _SUFFIXES: Final[dict[str, FileFormat]] = {
     "json": "jsonl",
 }
 _DELIMITERS: Final = ",;\t|"
+_PIPE: Final = "no file on disk, and an import reads each twice: write it into one first"
+_NO_UTF_8: Final = "its first line is not UTF-8: `iconv -f {} -t UTF-8` makes it so"
+_SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""The line that Excel takes the delimiter from, and writes no column into."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 """What a byte that is no UTF-8 is read as."""
 
@@ -70,13 +76,17 @@ class Table:
         self.format = file_format or _format_of(path)
         self.header: list[str] = []
         """Of a CSV file."""
+        self._header_line = 1
         self.delimiter = delimiter or ","
         self._max_depth = max_depth
         self._position: IO[bytes] | None = None
         self.bytes = 0
         """Of the file, as it is on disk."""
         try:
-            self.bytes = path.stat().st_size
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigurationError([f"{path}: {_PIPE}"])
+            self.bytes = found.st_size
             if self.format == "csv":
                 with self._opened() as stream:
                     self._read_header(_text_lines(stream), delimiter)
@@ -117,12 +127,17 @@ class Table:
 
     def _read_header(self, lines: Iterator[str], delimiter: str | None) -> None:
         first = next(lines, "")
+        if separator := _SEPARATOR.fullmatch(first):
+            self._header_line, delimiter = 2, delimiter or separator[1]
+            first = next(lines, "")
         if not first.strip():
             raise ConfigurationError(
                 [f"{self.path}: its first line is empty, where the columns' names belong"]
             )
         if _SURROGATE.search(first):
-            raise ConfigurationError([f"{self.path}: its first line is not UTF-8"])
+            is_utf_16 = first.encode("utf-8", "surrogateescape")[:2] in {BOM_UTF16_LE, BOM_UTF16_BE}
+            said = _NO_UTF_8.format("UTF-16" if is_utf_16 else "WINDOWS-1252")
+            raise ConfigurationError([f"{self.path}: {said}"])
         self.delimiter = delimiter or max(_DELIMITERS, key=first.count)
         try:
             self.header = next(csv.reader([first], delimiter=self.delimiter, strict=True))
@@ -131,7 +146,8 @@ class Table:
 
     def _csv(self, stream: IO[bytes]) -> Iterator[Record]:
         lines = _Lines(stream)
-        next(iter(lines))
+        for _ in zip(range(self._header_line), lines, strict=False):
+            pass
         lines.settle()
         rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
         width = len(self.header)
