@@ -42,6 +42,8 @@ TARGET: Final = "iot.sensor_readings"
 """What metadata.bulk_operation_log calls it."""
 NAMES_KEPT: Final = 100
 """Of the names that are wrong; the others are counted."""
+MOST_BYTES: Final = 8_388_608
+"""Of a batch's records as they were read: long ones make a batch of fewer. 10 000 plain ones are 1 MB."""
 _LOOK_UP: Final = 2_000
 """Records after which others may run, 20 ms: signals, and the bar."""
 _STILL_TEXT: Final = "rejected before, and not mended: its text stands in rejected_text, and it has no value"
@@ -178,7 +180,7 @@ async def import_files(
     """
     began_s = time.monotonic()
     work = await _Import.prepared(settings, plan, stop or asyncio.Event(), on_progress)
-    report = ImportReport(dry_run, survey=work.survey, rejected_file=rejected)
+    report = ImportReport(dry_run, survey=work.survey, rejected_file=rejected, interrupted=True)
     with contextlib.suppress(Stopped), seldom_collected():
         await work.look_through(reject_names=reject_names)
         async with _going_on(report), contextlib.AsyncExitStack() as stack:
@@ -188,7 +190,7 @@ async def import_files(
             backfiller = Backfiller(settings.dsn("timeseries"), settings.write, "(import)", on_retry=on_retry)
             stack.push_async_callback(backfiller.close)
             await work.write(backfiller, report, rejects)
-    report.interrupted = work.stop.is_set()
+            report.interrupted = False
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -290,16 +292,14 @@ class _Import:
         """Write every record's row, batch by batch. Raises Stopped after the batch under way."""
         batch = _Batch(backfiller, report, rejects)
         self._on_progress(Progress("importing", 0, self.survey.records))
-        since = 0
         for table, places in zip(self.tables, self._places, strict=True):
             for record, outcome in self._looked_at(table, places):
-                since += 1
                 batch.add(table, record, outcome)
-                if len(batch.rows) >= self._batch_rows or since >= 10 * self._batch_rows:
-                    since = 0
+                if batch.is_full(self._batch_rows):
                     await batch.commit()
                     self._on_progress(Progress("importing", report.read, self.survey.records))
-                    await self._breathe()
+                    if report.read < self.survey.records:  # else all is done, whatever is said now
+                        await self._breathe()
         await batch.commit()
 
     async def _breathe(self) -> None:
@@ -313,6 +313,7 @@ class _Batch:
 
     def __init__(self, backfiller: Backfiller, report: ImportReport, rejects: Rejects | None) -> None:
         self.rows: list[Row] = []
+        self._bytes = 0
         self._origins: list[tuple[Table, Record]] = []
         self._settled: list[tuple[Table, Record, Rejection | None]] = []
         self._backfiller = backfiller
@@ -325,6 +326,12 @@ class _Batch:
             self._origins.append((table, record))
         else:
             self._settled.append((table, record, outcome))
+        self._bytes += record.size
+
+    def is_full(self, most_rows: int) -> bool:
+        return (
+            len(self.rows) >= most_rows or len(self._settled) >= 10 * most_rows or self._bytes >= MOST_BYTES
+        )
 
     async def commit(self) -> None:
         """Commit the rows; only then is anything of the batch counted or written down."""
@@ -345,7 +352,7 @@ class _Batch:
             report.examples.setdefault(rejection.reason, f"{table.path}:{record.line}: {rejection.detail}")
             if self._rejects is not None:
                 self._rejects.write(table, record, rejection)
-        self.rows, self._origins, self._settled = [], [], []
+        self.rows, self._origins, self._settled, self._bytes = [], [], [], 0
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,9 @@ import csv
 import gzip
 import io
 import re
+import stat
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
 
@@ -44,6 +46,10 @@ _SUFFIXES: Final[dict[str, FileFormat]] = {
     "json": "jsonl",
 }
 _DELIMITERS: Final = ",;\t|"
+_PIPE: Final = "no file on disk, and an import reads each twice: write it into one first"
+_NO_UTF_8: Final = "its first line is not UTF-8: `iconv -f {} -t UTF-8` makes it so"
+_SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""The line that Excel takes the delimiter from, and writes no column into."""
 _SURROGATE = re.compile("[\udc80-\udcff]")
 """What a byte that is no UTF-8 is read as."""
 
@@ -55,6 +61,8 @@ class Record(NamedTuple):
     """Where it begins, from 1."""
     content: Any
     fault: str | None = None
+    size: int = 0
+    """Of what was read, in bytes or characters: what it takes up while it is kept."""
 
 
 class Table:
@@ -68,13 +76,17 @@ class Table:
         self.format = file_format or _format_of(path)
         self.header: list[str] = []
         """Of a CSV file."""
+        self._header_line = 1
         self.delimiter = delimiter or ","
         self._max_depth = max_depth
         self._position: IO[bytes] | None = None
         self.bytes = 0
         """Of the file, as it is on disk."""
         try:
-            self.bytes = path.stat().st_size
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigurationError([f"{path}: {_PIPE}"])
+            self.bytes = found.st_size
             if self.format == "csv":
                 with self._opened() as stream:
                     self._read_header(_text_lines(stream), delimiter)
@@ -115,12 +127,17 @@ class Table:
 
     def _read_header(self, lines: Iterator[str], delimiter: str | None) -> None:
         first = next(lines, "")
+        if separator := _SEPARATOR.fullmatch(first):
+            self._header_line, delimiter = 2, delimiter or separator[1]
+            first = next(lines, "")
         if not first.strip():
             raise ConfigurationError(
                 [f"{self.path}: its first line is empty, where the columns' names belong"]
             )
         if _SURROGATE.search(first):
-            raise ConfigurationError([f"{self.path}: its first line is not UTF-8"])
+            is_utf_16 = first.encode("utf-8", "surrogateescape")[:2] in {BOM_UTF16_LE, BOM_UTF16_BE}
+            said = _NO_UTF_8.format("UTF-16" if is_utf_16 else "WINDOWS-1252")
+            raise ConfigurationError([f"{self.path}: {said}"])
         self.delimiter = delimiter or max(_DELIMITERS, key=first.count)
         try:
             self.header = next(csv.reader([first], delimiter=self.delimiter, strict=True))
@@ -129,7 +146,8 @@ class Table:
 
     def _csv(self, stream: IO[bytes]) -> Iterator[Record]:
         lines = _Lines(stream)
-        next(iter(lines))
+        for _ in zip(range(self._header_line), lines, strict=False):
+            pass
         lines.settle()
         rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
         width = len(self.header)
@@ -141,18 +159,19 @@ class Table:
                 return
             except csv.Error as error:
                 # Of a stray quote's lines only the first is in doubt: those it swallowed are read anew.
-                yield Record(line, [lines.back_to_second()], f"no CSV: {error}")
+                text = lines.back_to_second()
+                yield Record(line, [text], f"no CSV: {error}", len(text))
                 rows = csv.reader(lines, delimiter=self.delimiter, strict=True)
                 continue
-            lines.settle()
+            size = lines.settle()
             if len(cells) != width:
                 if cells:  # an empty line is none
                     fault = f"{len(cells)} cells under a header of {width}"
-                    yield Record(line, cells, fault)
+                    yield Record(line, cells, fault, size)
             elif any(map(_SURROGATE.search, cells)):
-                yield Record(line, cells, "not UTF-8")
+                yield Record(line, cells, "not UTF-8", size)
             else:
-                yield Record(line, cells)
+                yield Record(line, cells, None, size)
 
     def _json(self, stream: IO[bytes]) -> Iterator[Record]:
         line = 0
@@ -161,14 +180,15 @@ class Table:
             if len(text) == MAX_LINE_BYTES and not text.endswith(b"\n"):
                 while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     pass
-                yield Record(line, text[:_BEGINNING], f"a line of {MAX_LINE_BYTES} bytes and more")
+                fault = f"a line of {MAX_LINE_BYTES} bytes and more"
+                yield Record(line, text[:_BEGINNING], fault, _BEGINNING)
             elif text.strip():
                 record = parse_payload(text, self._max_depth)
                 if isinstance(record, dict):
-                    yield Record(line, record)
+                    yield Record(line, record, None, len(text))
                 else:
                     fault = str(record) if isinstance(record, Fault) else "no JSON object"
-                    yield Record(line, text, fault)
+                    yield Record(line, text, fault, len(text))
 
 
 class Rejects:
@@ -250,9 +270,12 @@ class _Lines:
             self._since.append(line)
             yield line
 
-    def settle(self) -> None:
+    def settle(self) -> int:
+        """Give how many characters the lines of the record had."""
         self.settled += len(self._since)
+        size = sum(map(len, self._since))
         self._since.clear()
+        return size
 
     def back_to_second(self) -> str:
         """Give the first line since the last record, without its end; the second is the next to be read."""

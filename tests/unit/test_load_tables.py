@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,10 @@ def test_csv_in_its_dialects(tmp_path: Path, name: str, delimiter: str) -> None:
     found = table(tmp_path / name, gzip.compress(text) if name.endswith("gz") else text)
     assert (found.format, found.delimiter, found.header) == ("csv", delimiter, ["a", 'b "x"'])
     for _ in range(2):  # each pass from the beginning
-        assert list(found.records()) == [Record(2, ["1", "two\nlines"]), Record(5, ["3", "4"])]
+        assert list(found.records()) == [
+            Record(2, ["1", "two\nlines"], None, 15),
+            Record(5, ["3", "4"], None, 3),
+        ]
     assert found.bytes_read == found.bytes
 
 
@@ -116,3 +120,22 @@ def test_a_rejected_row_goes_out_as_it_came(tmp_path: Path, cell: str) -> None:
     again = table(path, path.read_bytes())
     (record,) = again.records()
     assert record.content == [cell, "2", str(first.path), "2", "bad_value", "why; so", ""]
+
+
+def test_the_files_that_excel_makes(tmp_path: Path) -> None:
+    text = "sep=;\r\nZeit;Höhe\r\n1;2,5\r\n"
+    found = table(tmp_path / "a.csv", f"\ufeff{text}".encode())
+    assert (found.delimiter, found.header) == (";", ["Zeit", "Höhe"])
+    assert [each[:2] for each in found.records()] == [(3, ["1", "2,5"])]
+    for encoding, name in (("cp1252", "WINDOWS-1252"), ("utf-16", "UTF-16")):
+        with pytest.raises(ConfigurationError, match=f"is not UTF-8: `iconv -f {name} -t UTF-8` makes it so"):
+            table(tmp_path / "a.csv", text.partition("\n")[2].encode(encoding))
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ConfigurationError, match="an import reads each twice: write it into one first"):
+        Table(tmp_path / "a.csv", file_format=None, delimiter=None, max_depth=16)
+    found = table(tmp_path / "b.csv", b"a,b\n1,2\n")
+    (tmp_path / "b.csv").write_bytes(b"")
+    assert list(found.records()) == [], "cut off since it was looked at"
