@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.commands.invocation import Json, finish
+from ingest.commands.invocation import Json, Rehearsed, finish
 
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -82,9 +82,7 @@ def dead_letters_replay(
     since: Since = None,
     until: Until = None,
     number: Numbers = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say exactly what would land; each batch is rolled back.")
-    ] = False,
+    dry_run: Rehearsed = False,
     rate: Annotated[
         float | None,
         typer.Option(min=1, help="At most this many readings a second; without it, as fast as it goes."),

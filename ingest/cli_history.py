@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ingest.commands.invocation import Json, finish
+from ingest.commands.invocation import Json, Rehearsed, finish
 
 history_app = typer.Typer(rich_markup_mode=None)
 """Its commands stand beside the others: `ingest import`."""
@@ -56,9 +56,7 @@ def import_(
     delimiter: Annotated[
         str | None, typer.Option(help="Of CSV, or tab; without it, what the header has.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say exactly what would land; each batch is rolled back.")
-    ] = False,
+    dry_run: Rehearsed = False,
     reject_names: Annotated[
         bool,
         typer.Option(

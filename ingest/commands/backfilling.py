@@ -12,9 +12,10 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ingest.commands.ending import tell_hours_noted, tell_retry
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.report import print_counts, print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.load import direct_point
 from ingest.load.direct import backfill
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.commands.invocation import Invocation
-    from ingest.errors import DatabaseFault
     from ingest.load.backfill import Account
     from ingest.load.direct import DirectReport
     from ingest.load.direct_rejects import Rejects
@@ -121,7 +121,7 @@ async def _logged(  # noqa: PLR0917 (private, called once above)
                     rejects=rejects,
                     stop=stop,
                     on_progress=on_progress,
-                    on_retry=_tell,
+                    on_retry=tell_retry,
                 )
                 reports.append(report)
                 _count(tally, report, point.account)
@@ -141,10 +141,6 @@ def _count(tally: Tally, report: DirectReport, before: Account) -> None:
     tally.faults += [] if report.failure is None else [report.failure]
 
 
-def _tell(fault: DatabaseFault, wait_s: float) -> None:
-    remark(f"{fault}; trying again in {wait_s:.1f} s")
-
-
 def _print(report: DirectReport) -> None:
     account = report.account
     per_s = f", {account.messages / report.seconds:,.0f}/s" if report.seconds else ""
@@ -157,9 +153,7 @@ def _print(report: DirectReport) -> None:
         (account.null, "readings are null"),
         (account.rejected.total(), "readings rejected"),
     )
-    for count, text in lines:
-        if count:
-            print_line(f"{count:>12} {text}")
+    print_counts(lines)
     if account.rejected:
         rows = [(reason, count, account.examples[reason]) for reason, count in account.rejected.most_common()]
         print_table(("reason", "readings", "the first of them"), rows, empty="")
@@ -168,10 +162,7 @@ def _print(report: DirectReport) -> None:
     if report.damaged_before:
         remark(f"{report.damaged_before} more damaged places were named before the point it went on from")
     if account.hours_noted:
-        remark(
-            "readings of hours that are over were stored: the job recompute_late_buckets computes their "
-            "aggregates in its next runs"
-        )
+        tell_hours_noted()
 
 
 def _ended(report: DirectReport) -> int:

@@ -14,11 +14,10 @@ from ingest.operate.catalog_entries import DEFAULT_TIMEZONE, AliasKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
-    from typing import Any
-    from uuid import UUID
+    from typing import Any, Unpack
 
     from ingest.commands.invocation import Invocation
-    from ingest.operate.catalog import ImportReport
+    from ingest.operate.catalog import ImportReport, SensorFields
     from ingest.operate.catalog_rows import Registered
 
 
@@ -56,39 +55,9 @@ def add_greenhouse(
     )
 
 
-def add_sensor(
-    invocation: Invocation,
-    *,
-    tenant: str,
-    greenhouse: str,
-    sensor_type: str,
-    unit: str | None,
-    code: str | None,
-    device_id: str | None,
-    label: str | None,
-    name: str | None,
-    sensor_id: UUID | None,
-    expected_interval_s: int | None,
-    as_json: bool,
-) -> int:
+def add_sensor(invocation: Invocation, *, as_json: bool, **fields: Unpack[SensorFields]) -> int:
     """Register a sensor under the id its readings already have."""
-    return _add(
-        invocation,
-        lambda dsn: catalog.add_sensor(
-            dsn,
-            tenant=tenant,
-            greenhouse=greenhouse,
-            sensor_type=sensor_type,
-            unit=unit,
-            code=code,
-            device_id=device_id,
-            label=label,
-            name=name,
-            sensor_id=sensor_id,
-            expected_interval_s=expected_interval_s,
-        ),
-        as_json=as_json,
-    )
+    return _add(invocation, lambda dsn: catalog.add_sensor(dsn, **fields), as_json=as_json)
 
 
 def add_alias(invocation: Invocation, *, kind: str, alias: str, name: str, as_json: bool) -> int:

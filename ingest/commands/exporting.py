@@ -5,16 +5,15 @@ Owns the exit code: 0 the file is there, 130 interrupted and there is none.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ingest.commands.ending import carried_out
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.moments import moment
-from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, remark
 from ingest.errors import ConfigurationError
 from ingest.load.choosing import choose
@@ -24,8 +23,12 @@ from ingest.resolve.catalog import EMPTY
 from ingest.resolve.loader import read_catalog
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from ingest.commands.invocation import Invocation
     from ingest.load.exporting import ExportFormat, ExportReport
+    from ingest.operate.progress import Progress
     from ingest.resolve import Catalog
     from ingest.settings import Settings
 
@@ -82,14 +85,12 @@ def run(
     # Before anything listens to signals: a pipe is not open before somebody reads it.
     file = WholeFile(_STDOUT if str(output) == "-" else output)
 
-    async def work() -> ExportReport:
+    async def work(stop: asyncio.Event, on_progress: Callable[[Progress], None]) -> ExportReport:
         wanted = Wanted(since, until, *choose(await _catalog(settings, wants=wants_catalog), **options.names))
-        async with first_interrupt() as stop:
-            with progress_bar() as on_progress:
-                return await export(settings, wanted, file, chosen_format, stop=stop, on_progress=on_progress)
+        return await export(settings, wanted, file, chosen_format, stop=stop, on_progress=on_progress)
 
     with file:
-        report = asyncio.run(work())
+        report = carried_out(work)
     with contextlib.redirect_stdout(sys.stderr) if file.is_stdout else contextlib.nullcontext():
         _print(report, as_json=as_json)
     if report.interrupted:

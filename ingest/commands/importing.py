@@ -6,27 +6,26 @@ do not fit the options or the catalog, 130 interrupted.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.ending import carried_out, ended, tell_hours_noted, tell_retry
 from ingest.commands.moments import moment
-from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.report import print_counts, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.load.columns import read_mapping
 from ingest.load.importing import ImportPlan, import_files
 from ingest.load.moments import zone_named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ingest.commands.invocation import Invocation
-    from ingest.errors import DatabaseFault
     from ingest.load.importing import ImportReport
     from ingest.load.tables import FileFormat
+    from ingest.operate.progress import Progress
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -82,35 +81,19 @@ def run(
     plan = options.plan(files)
     settings = invocation.settings("metadata", "timeseries")
 
-    async def work() -> ImportReport:
-        async with first_interrupt() as stop:
-            with progress_bar() as on_progress:
-                return await import_files(
-                    settings,
-                    plan,
-                    dry_run=dry_run,
-                    reject_names=reject_names,
-                    rejected=rejected,
-                    stop=stop,
-                    on_progress=on_progress,
-                    on_retry=_tell,
-                )
+    async def work(stop: asyncio.Event, on_progress: Callable[[Progress], None]) -> ImportReport:
+        return await import_files(
+            settings,
+            plan,
+            dry_run=dry_run,
+            reject_names=reject_names,
+            rejected=rejected,
+            stop=stop,
+            on_progress=on_progress,
+            on_retry=tell_retry,
+        )
 
-    report = asyncio.run(work())
-    if as_json:
-        print_json(report.as_json())
-    else:
-        _print(report)
-    for text in report.remarks:
-        remark(text)
-    if report.interrupted:
-        remark("stopped at your word; everything done is committed: run it again to go on")
-        return EXIT_INTERRUPTED
-    return 0 if report.clean else 1
-
-
-def _tell(fault: DatabaseFault, wait_s: float) -> None:
-    remark(f"{fault}; trying again in {wait_s:.1f} s")
+    return ended(carried_out(work), _print, as_json=as_json)
 
 
 def _print(report: ImportReport) -> None:
@@ -122,9 +105,7 @@ def _print(report: ImportReport) -> None:
         (report.null, "readings are null"),
         (report.rejected.total(), f"readings {would}rejected"),
     )
-    for count, text in lines:
-        if count:
-            print_line(f"{count:>12} {text}")
+    print_counts(lines)
     if report.survey.first_us is not None and report.survey.last_us is not None:
         first, last = (
             _EPOCH + at_us * _MICROSECOND for at_us in (report.survey.first_us, report.survey.last_us)
@@ -138,10 +119,7 @@ def _print(report: ImportReport) -> None:
         else:
             remark(f"the rejected records are in {report.rejected_file}: mend them and import that file")
     if report.hours_noted and not report.dry_run:
-        remark(
-            "readings of hours that are over were stored: the job recompute_late_buckets computes their "
-            "aggregates in its next runs"
-        )
+        tell_hours_noted()
 
 
 def _range_us(text: str) -> tuple[int, int]:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 """The option every report has."""
 
+Rehearsed = Annotated[
+    bool, typer.Option("--dry-run", help="Say exactly what would land; each batch is rolled back.")
+]
+"""The option of what stores readings."""
+
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
 

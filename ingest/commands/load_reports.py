@@ -6,15 +6,15 @@ hours of work, not after.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.errors import CheckFailed, ConfigurationError
+from ingest.errors import ConfigurationError
 from ingest.load.measured import Measured, Missing, Number
 from ingest.load.report import render
+from ingest.load.whole_file import WholeFile
 from ingest.release import release
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class ReportFile:
         self._path = path
         if path.is_dir():
             raise ConfigurationError([f"--report: {path} is a folder"])
+        if path.exists() and not path.is_file():
+            return  # a device, or a pipe: written straight into
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
@@ -42,14 +44,11 @@ class ReportFile:
             raise ConfigurationError([f"--report: {path} cannot be written: {error.strerror}"]) from error
 
     def write(self, measured: Measured) -> None:
-        """Write the page, in place of one that is there. Raises CheckFailed."""
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        try:
-            beside.write_text(render(measured), encoding="utf-8")
-            beside.replace(self._path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise CheckFailed(f"{self._path} cannot be written: {error.strerror}") from error
+        """Write the page, in place of one that is there. Raises CheckFailed or ConfigurationError."""
+        with WholeFile(self._path) as file:
+            with file.written():
+                file.stream.write(render(measured).encode())
+            file.close()
 
 
 def of_replay(

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ingest.commands.invocation import EXIT_INTERRUPTED
-from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.ending import carried_out, ended
+from ingest.commands.report import print_counts, print_json, print_line, print_table, remark
 from ingest.operate.normalize import normalize, recompute_noted_hours
 from ingest.operate.normalize_legacy import drop_legacy_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ingest.commands.invocation import Invocation
     from ingest.operate.normalize_report import Report
+    from ingest.operate.progress import Progress
 
 
 def run(
@@ -25,30 +27,16 @@ def run(
     """Map legacy rows and print the report; with *refresh* also compute the noted hours again at the end."""
     settings = invocation.settings("metadata", "timeseries")
 
-    async def work() -> tuple[Report, int]:
-        async with first_interrupt() as stop:
-            with progress_bar() as on_progress:
-                report = await normalize(
-                    settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
-                )
-                waiting = report.hours_noted
-                if refresh and not dry_run and not stop.is_set():
-                    waiting = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
-            report.interrupted = stop.is_set()
-            return report, waiting
+    async def work(stop: asyncio.Event, on_progress: Callable[[Progress], None]) -> Report:
+        report = await normalize(
+            settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
+        )
+        if refresh and not dry_run and not stop.is_set():
+            report.hours_noted = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
+        report.interrupted = stop.is_set()
+        return report
 
-    report, waiting = asyncio.run(work())
-    report.hours_noted = waiting
-    if as_json:
-        print_json(report.as_json())
-    else:
-        _print(report)
-    for text in report.remarks:
-        remark(text)
-    if report.interrupted:
-        remark("stopped at your word; everything done is committed: run `ingest normalize` again to go on")
-        return EXIT_INTERRUPTED
-    return 0 if report.clean else 1
+    return ended(carried_out(work), _print, as_json=as_json, again="run `ingest normalize` again")
 
 
 def drop_columns(invocation: Invocation, *, as_json: bool) -> int:
@@ -75,9 +63,7 @@ def _print(report: Report) -> None:
         (report.pending, "not got at: interrupted"),
         (report.arrived, "arrived meanwhile from an old writer: for the next run"),
     )
-    for rows, text in lines:
-        if rows:
-            print_line(f"{rows:>12} {text}")
+    print_counts(lines)
     if report.unknown:
         names = ("rows", "why", "name", "first", "last", "what to do")
         table = [

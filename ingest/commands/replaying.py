@@ -5,17 +5,19 @@ Owns the exit code: 0 everything that fits is settled, 1 something is rejected s
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from ingest.commands.invocation import EXIT_INTERRUPTED
-from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.ending import carried_out, ended, tell_hours_noted
+from ingest.commands.report import print_counts, print_line, print_table, remark
 from ingest.operate.replay_letters import replay_letters
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from ingest.commands.invocation import Invocation
     from ingest.commands.letter_options import LetterOptions
+    from ingest.operate.progress import Progress
     from ingest.operate.replay_letters import ReplayReport
 
 
@@ -30,30 +32,17 @@ def run(
     """Replay the dead letters that fit and print the report."""
     settings = options.settings(invocation, "metadata", "timeseries")
 
-    async def work() -> ReplayReport:
-        wanted = await options.settled(settings)
-        async with first_interrupt() as stop:
-            with progress_bar() as on_progress:
-                return await replay_letters(
-                    settings,
-                    wanted,
-                    dry_run=dry_run,
-                    rate_rows_s=rate_rows_s,
-                    stop=stop,
-                    on_progress=on_progress,
-                )
+    async def work(stop: asyncio.Event, on_progress: Callable[[Progress], None]) -> ReplayReport:
+        return await replay_letters(
+            settings,
+            await options.settled(settings),
+            dry_run=dry_run,
+            rate_rows_s=rate_rows_s,
+            stop=stop,
+            on_progress=on_progress,
+        )
 
-    report = asyncio.run(work())
-    if as_json:
-        print_json(report.as_json())
-    else:
-        _print(report)
-    for text in report.remarks:
-        remark(text)
-    if report.interrupted:
-        remark("stopped at your word; everything done is committed: run it again to go on")
-        return EXIT_INTERRUPTED
-    return 0 if report.clean else 1
+    return ended(carried_out(work), _print, as_json=as_json)
 
 
 def _print(report: ReplayReport) -> None:
@@ -73,15 +62,10 @@ def _print(report: ReplayReport) -> None:
         (replayed.null, "readings are null"),
         (replayed.still.total(), f"readings {would}rejected still"),
     )
-    for count, text in lines:
-        if count:
-            print_line(f"{count:>12} {text}")
+    print_counts(lines)
     if replayed.still:
         print_table(("reason", "readings"), replayed.still.most_common(), empty="")
     for fault, count in replayed.faults.most_common():
         remark(f"{count} dead letters are left as they are, for a bug of ours: {fault}")
     if replayed.hours_noted and not report.dry_run:
-        remark(
-            "readings of hours that are over were stored: the job recompute_late_buckets computes their "
-            "aggregates in its next runs"
-        )
+        tell_hours_noted()

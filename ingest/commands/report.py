@@ -47,6 +47,13 @@ def print_line(text: str) -> None:
     sys.stdout.write(printable_lines(text) + "\n")
 
 
+def print_counts(lines: Iterable[tuple[int, str]]) -> None:
+    """Print each count that is not 0 before its text, in a column."""
+    for count, text in lines:
+        if count:
+            print_line(f"{count:>12} {text}")
+
+
 def remark(text: str) -> None:
     """Print *text* on stderr, beside the report."""
     sys.stderr.write(f"ingest: {printable_lines(text)}\n")

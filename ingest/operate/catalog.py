@@ -11,7 +11,7 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
 
 import asyncpg
 
@@ -135,38 +135,28 @@ async def add_greenhouse(
     )
 
 
-async def add_sensor(
-    dsn: str,
-    *,
-    tenant: str,
-    greenhouse: str,
-    sensor_type: str,
-    unit: str | None = None,
-    code: str | None = None,
-    device_id: str | None = None,
-    label: str | None = None,
-    name: str | None = None,
-    sensor_id: UUID | None = None,
-    expected_interval_s: int | None = None,
-) -> Registered:
+class SensorFields(TypedDict, total=False):
+    """What may be said of a new sensor; the first three have to be."""
+
+    tenant: Required[str]
+    greenhouse: Required[str]
+    sensor_type: Required[str]
+    unit: str | None
+    code: str | None
+    device_id: str | None
+    label: str | None
+    name: str | None
+    sensor_id: UUID | None
+    expected_interval_s: int | None
+
+
+async def add_sensor(dsn: str, **fields: Unpack[SensorFields]) -> Registered:
     """Register a sensor under the id it already has in the table; raises as `add_tenant`.
 
-    That is *sensor_id*, else the one the worker derives from the label, code, device id or sensor
+    That is its `sensor_id`, else the one the worker derives from the label, code, device id or sensor
     type, whichever is given first in this order.
     """
-    fields = {
-        "tenant": tenant,
-        "greenhouse": greenhouse,
-        "sensor_type": sensor_type,
-        "unit": unit,
-        "code": code,
-        "device_id": device_id,
-        "label": label,
-        "name": name,
-        "sensor_id": sensor_id,
-        "expected_interval_s": expected_interval_s,
-    }
-    return await _add(dsn, checked(SensorEntry, fields))
+    return await _add(dsn, checked(SensorEntry, dict(fields)))
 
 
 async def add_alias(dsn: str, *, kind: AliasKind, alias: str, name: str) -> Registered:

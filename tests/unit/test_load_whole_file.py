@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.commands.load_reports import ReportFile
 from ingest.errors import CheckFailed, ConfigurationError
 from ingest.load.tables import Record, Rejects, Table
 from ingest.load.whole_file import WholeFile
 from ingest.model import Rejection
 from tests.histories import lines, names_in
+from tests.unit.measured_example import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,3 +128,15 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
     assert (link.is_symlink(), (there / "a.csv").read_text(), names_in(there)) == (True, "new", ["a.csv"])
     with pytest.raises(ConfigurationError, match="Is a directory"):
         WholeFile(there)
+
+
+def test_a_report_too_is_written_straight_into_a_device(tmp_path: Path) -> None:
+    node = tmp_path / "null"
+    node.symlink_to("/dev/full")
+    report = ReportFile(node)
+    with pytest.raises(CheckFailed, match="cannot be written: No space left on device"):
+        report.write(measured())
+    assert stat.S_ISCHR(node.stat().st_mode)
+    assert node.is_symlink()
+    ReportFile(tmp_path / "a.html").write(measured())
+    assert names_in(tmp_path) == ["a.html", "null"]
