@@ -17,6 +17,7 @@ catalog_app.add_typer(catalog_add_app, name="add", help="Register one entry; the
 
 CatalogKind = Literal["tenants", "greenhouses", "sensors", "sensor-types", "units", "aliases"]
 AliasKind = Literal["sensor-type", "unit"]
+DataType = Literal["DECIMAL", "INTEGER", "BOOLEAN"]
 
 
 @catalog_app.command("list")
@@ -46,6 +47,54 @@ def catalog_import(
     finish(
         context,
         lambda invocation: catalog.import_file(invocation, file=file, dry_run=dry_run, as_json=as_json),
+    )
+
+
+@catalog_add_app.command("unit")
+def catalog_add_unit(
+    context: typer.Context,
+    symbol: Annotated[str, typer.Argument(help="As shown, and as gateways write it: mS/cm.")],
+    name: Annotated[str, typer.Argument(help="In words: millisiemens per centimetre.")],
+    *,
+    description: Annotated[str | None, typer.Option(help="What it measures.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a unit of measurement."""
+    from ingest.commands import catalog  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(
+        context,
+        lambda invocation: catalog.add_unit(
+            invocation, symbol=symbol, name=name, description=description, as_json=as_json
+        ),
+    )
+
+
+@catalog_add_app.command("sensor-type")
+def catalog_add_sensor_type(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="In English, A-Z, digits and _: CONDUCTIVITY.")],
+    *,
+    unit: Annotated[str, typer.Option(help="Of a reading that names none; that of the limits.")],
+    minimum: Annotated[float | None, typer.Option("--min", help="Least value that is believed.")] = None,
+    maximum: Annotated[float | None, typer.Option("--max", help="Greatest value that is believed.")] = None,
+    data_type: Annotated[DataType | None, typer.Option(show_default="DECIMAL", help="Of its values.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a sensor type."""
+    from ingest.commands import catalog  # noqa: PLC0415 (imported when called: quick --help)
+
+    finish(
+        context,
+        lambda invocation: catalog.add_sensor_type(
+            invocation,
+            name=name,
+            unit=unit,
+            minimum=minimum,
+            maximum=maximum,
+            data_type=data_type,
+            as_json=as_json,
+        ),
     )
 
 

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ingest.commands.report import print_json, print_line, print_table
+from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.decode import IGNORED, Routes
 from ingest.operate import catalog
 from ingest.operate.catalog import CatalogKind
 from ingest.operate.catalog_entries import DEFAULT_TIMEZONE, AliasKind
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from ingest.commands.invocation import Invocation
     from ingest.operate.catalog import ImportReport, SensorFields
+    from ingest.operate.catalog_entries import DataType
     from ingest.operate.catalog_rows import Registered
+    from ingest.settings import Settings
 
 
 def list_kind(invocation: Invocation, *, kind: str, as_json: bool) -> int:
@@ -32,10 +35,42 @@ def list_kind(invocation: Invocation, *, kind: str, as_json: bool) -> int:
     return 0
 
 
+def add_unit(
+    invocation: Invocation, *, symbol: str, name: str, description: str | None, as_json: bool
+) -> int:
+    """Register a unit."""
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_unit(dsn, symbol=symbol, name=name, description=description),
+        as_json=as_json,
+    )
+
+
+def add_sensor_type(
+    invocation: Invocation,
+    *,
+    name: str,
+    unit: str,
+    minimum: float | None,
+    maximum: float | None,
+    data_type: DataType | None,
+    as_json: bool,
+) -> int:
+    """Register a sensor type."""
+    return _add(
+        invocation,
+        lambda dsn: catalog.add_sensor_type(
+            dsn, name=name, unit=unit, minimum=minimum, maximum=maximum, data_type=data_type
+        ),
+        as_json=as_json,
+    )
+
+
 def add_tenant(
     invocation: Invocation, *, name: str, prefix: str, email: str | None, company: str | None, as_json: bool
 ) -> int:
-    """Register a tenant."""
+    """Register a tenant; says so when its topics are ignored."""
+    _tell_of_ignored(invocation.settings("metadata"), prefix)
     return _add(
         invocation,
         lambda dsn: catalog.add_tenant(dsn, name=name, prefix=prefix, email=email, company=company),
@@ -89,6 +124,17 @@ def _print_import(report: ImportReport, *, dry_run: bool) -> None:
         print_line(f"{len(report.faults)} faults: nothing was written")
     elif dry_run:
         print_line("dry run: nothing was written")
+
+
+def _tell_of_ignored(settings: Settings, prefix: str) -> None:
+    """Remark on topics of a tenant of that *prefix* whose messages are ignored by rule."""
+    scopes = Routes(settings.route, settings.decode.ignore).scopes
+    for route in settings.route:
+        topic = "/".join(prefix if level == "{tenant}" else level for level in route.topic.split("/"))
+        if topic != route.topic and scopes[topic] is IGNORED:
+            remark(
+                f"messages to {topic} are ignored (decode.ignore): take another prefix, or that filter out"
+            )
 
 
 def _dsn(invocation: Invocation) -> str:

@@ -1,4 +1,4 @@
-"""`ingest catalog`: list, add and import tenants, greenhouses, sensors and aliases.
+"""`ingest catalog`: list, add and import units, sensor types, tenants, greenhouses, sensors and aliases.
 
 Writes the metadata database, in one transaction a command; running workers hear of it by NOTIFY.
 Nothing is ever overwritten: an entry that is there with other values is a fault, the same entry
@@ -24,7 +24,9 @@ from ingest.operate.catalog_entries import (
     Entry,
     GreenhouseEntry,
     SensorEntry,
+    SensorTypeEntry,
     TenantEntry,
+    UnitEntry,
     checked,
     read_entries,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from ingest.operate.catalog_entries import DataType
     from ingest.resolve.catalog import Catalog
 
 CONNECT_TIMEOUT_S = 10.0
@@ -115,6 +118,25 @@ async def list_catalog(dsn: str, kind: CatalogKind) -> list[dict[str, Any]]:
     """Give every row of *kind*, in the order a person looks for it; values are JSON types."""
     async with _connected(dsn, f"list {kind.value}") as connection:
         return [dict(row) for row in await connection.fetch(LIST_SQL[kind])]
+
+
+async def add_unit(dsn: str, *, symbol: str, name: str, description: str | None = None) -> Registered:
+    """Add a unit; raises as `add_tenant`."""
+    return await _add(dsn, checked(UnitEntry, {"symbol": symbol, "name": name, "description": description}))
+
+
+async def add_sensor_type(
+    dsn: str,
+    *,
+    name: str,
+    unit: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    data_type: DataType | None = None,
+) -> Registered:
+    """Add a sensor type, its limits in *unit*; raises as `add_tenant`."""
+    fields = {"name": name, "unit": unit, "minimum": minimum, "maximum": maximum, "data_type": data_type}
+    return await _add(dsn, checked(SensorTypeEntry, fields))
 
 
 async def add_tenant(

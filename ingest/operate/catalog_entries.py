@@ -1,6 +1,6 @@
 """What `ingest catalog add` and `import` are given: the entries, their limits, and how files hold them.
 
-Pure but for reading the file. Lengths are those of the columns in `schema/metadata/V11` and `V12_1`,
+Pure but for reading the file. Lengths are those of the columns in `schema/metadata/V11`, `V12` and `V12_1`,
 the interval's limits those of `V13`.
 A fault is one line that starts with its place: `tenants[0].greenhouses[2].code: …`, `line 7: …`.
 """
@@ -11,11 +11,20 @@ import csv
 import io
 import json
 import zoneinfo
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from ingest.errors import ConfigurationError
 from ingest.resolve.names import parse_uuid
@@ -59,11 +68,46 @@ _Text100: TypeAlias = Annotated[
 _Text255: TypeAlias = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=_PRINTABLE)
 ]
+DataType: TypeAlias = Literal["DECIMAL", "INTEGER", "BOOLEAN"]
+_Symbol: TypeAlias = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20, pattern=_PRINTABLE)
+]
+_TypeName: TypeAlias = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")
+]
+_Limit: TypeAlias = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 _Prefix: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,20}$")]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UnitEntry(_Entry):
+    """A unit of measurement; its id is the next one."""
+
+    symbol: _Symbol
+    name: _Text50
+    """In words."""
+    description: _Text255 | None = None
+
+
+class SensorTypeEntry(_Entry):
+    """What a sensor measures; its id is the next one."""
+
+    name: _TypeName
+    unit: _Symbol
+    """Its default unit, by symbol or alias, in which the limits are."""
+    minimum: _Limit | None = None
+    maximum: _Limit | None = None
+    data_type: DataType | None = None
+    """DECIMAL where none is given."""
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("the minimum is greater than the maximum")
+        return self
 
 
 class TenantEntry(_Entry):
@@ -111,17 +155,19 @@ class SensorEntry(_Entry):
     expected_interval_s: Annotated[int, Field(ge=1, le=7 * 86_400)] | None = None
 
 
-Entry: TypeAlias = TenantEntry | GreenhouseEntry | AliasEntry | SensorEntry
-EntryClass: TypeAlias = type[TenantEntry | GreenhouseEntry | AliasEntry | SensorEntry]
+Entry: TypeAlias = UnitEntry | SensorTypeEntry | TenantEntry | GreenhouseEntry | AliasEntry | SensorEntry
+EntryClass: TypeAlias = type[Entry]
 Place: TypeAlias = str
 
 LISTS: dict[str, EntryClass] = {
+    "units": UnitEntry,
+    "sensor_types": SensorTypeEntry,
     "tenants": TenantEntry,
     "greenhouses": GreenhouseEntry,
     "aliases": AliasEntry,
     "sensors": SensorEntry,
 }
-"""Each list of an import file, in the order in which they are written: sensors may use new aliases."""
+"""Each list of an import file, in the order in which they are written: sensors may use what is new."""
 
 
 def checked(entry_class: EntryClass, fields: dict[str, Any], place: Place = "") -> Entry:

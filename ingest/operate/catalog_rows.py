@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,7 +21,9 @@ from ingest.operate.catalog_entries import (
     Entry,
     GreenhouseEntry,
     SensorEntry,
+    SensorTypeEntry,
     TenantEntry,
+    UnitEntry,
 )
 from ingest.resolve.catalog import EMPTY, Draft
 from ingest.resolve.names import derived_sensor_id
@@ -33,6 +36,23 @@ if TYPE_CHECKING:
     from ingest.resolve.catalog import Catalog
     from ingest.resolve.rows import SensorType, Unit
 
+UNIT_SQL = "select id, name, description from metadata.units where symbol = $1"
+INSERT_UNIT_SQL = """
+    insert into metadata.units (symbol, name, description)
+    values ($1, $2, $3)
+    returning id
+"""
+SENSOR_TYPE_SQL = """
+    select t.id, u.symbol as unit, t.min_value as minimum, t.max_value as maximum, t.data_type
+    from metadata.sensor_types as t
+    join metadata.units as u on u.id = t.default_unit_id
+    where t.name = $1
+"""
+INSERT_SENSOR_TYPE_SQL = """
+    insert into metadata.sensor_types (name, default_unit_id, min_value, max_value, data_type)
+    values ($1, $2, $3, $4, coalesce($5, 'DECIMAL'))
+    returning id
+"""
 TENANT_SQL = """
     select id, name, email, company_name as company from metadata.tenants where mqtt_topic_prefix = $1
 """
@@ -91,7 +111,7 @@ INSERT_ALIAS_SQL: dict[AliasKind, str] = {
     """,
     AliasKind.UNIT: "insert into metadata.unit_aliases (alias, unit_id) values (upper(btrim($1)), $2)",
 }
-# A new alias may be what a legacy row was waiting for.
+# A new name may be what a legacy row was waiting for.
 MAP_NAMES_SQL = "select metadata.map_names()"
 NOTE_UNMAPPED_NAMES_SQL = "select metadata.note_unmapped_names()"
 
@@ -103,7 +123,7 @@ class Registered:
     kind: str
     name: str
     id: str
-    """UUID of a tenant, greenhouse or sensor; SMALLINT of what an alias names."""
+    """UUID of a tenant, greenhouse or sensor; SMALLINT of a unit or type, and of what an alias names."""
     added: bool
     """False: it was already there."""
 
@@ -113,6 +133,10 @@ async def put(
 ) -> Registered:
     """Insert *entry* unless it is there; raise CheckFailed if it cannot be. The transaction stays usable."""
     match entry:
+        case UnitEntry():
+            return await _put_unit(connection, entry, names or await read_names(connection))
+        case SensorTypeEntry():
+            return await _put_sensor_type(connection, entry, names or await read_names(connection))
         case TenantEntry():
             return await _put_tenant(connection, entry)
         case GreenhouseEntry():
@@ -121,6 +145,46 @@ async def put(
             return await _put_alias(connection, entry, names or await read_names(connection))
         case SensorEntry():
             return await _put_sensor(connection, entry, names or await read_names(connection))
+
+
+async def _put_unit(
+    connection: asyncpg.Connection[asyncpg.Record], entry: UnitEntry, names: Catalog
+) -> Registered:
+    what = f"unit {entry.symbol}"
+    there = await connection.fetchrow(UNIT_SQL, entry.symbol)
+    if there is not None:
+        _require_same(what, there, {"name": entry.name, "description": entry.description})
+        return Registered("unit", entry.symbol, str(there["id"]), added=False)
+    taken = names.unit_named(entry.symbol)
+    if taken is not None:
+        raise CheckFailed(f"{what}: already means {taken.symbol}")
+    async with _constraints(connection, what):
+        unit_id = await connection.fetchval(INSERT_UNIT_SQL, entry.symbol, entry.name, entry.description)
+        await _map_names(connection)
+    return Registered("unit", entry.symbol, str(unit_id), added=True)
+
+
+async def _put_sensor_type(
+    connection: asyncpg.Connection[asyncpg.Record], entry: SensorTypeEntry, names: Catalog
+) -> Registered:
+    what = f"sensor type {entry.name}"
+    unit = names.unit_named(entry.unit)
+    if unit is None:
+        raise CheckFailed(f"{what}: there is no unit {entry.unit!r}; add it first")
+    there = await connection.fetchrow(SENSOR_TYPE_SQL, entry.name)
+    if there is not None:
+        limits = {"minimum": entry.minimum, "maximum": entry.maximum}
+        _require_same(what, there, {"unit": unit.symbol, **limits, "data_type": entry.data_type})
+        return Registered("sensor-type", entry.name, str(there["id"]), added=False)
+    taken = names.sensor_type_named(entry.name)
+    if taken is not None:
+        raise CheckFailed(f"{what}: already means {taken.name}")
+    async with _constraints(connection, what):
+        type_id = await connection.fetchval(
+            INSERT_SENSOR_TYPE_SQL, entry.name, unit.unit_id, entry.minimum, entry.maximum, entry.data_type
+        )
+        await _map_names(connection)
+    return Registered("sensor-type", entry.name, str(type_id), added=True)
 
 
 async def _put_tenant(connection: asyncpg.Connection[asyncpg.Record], entry: TenantEntry) -> Registered:
@@ -190,8 +254,7 @@ async def _put_alias(
     if taken is None:
         async with _constraints(connection, what):
             await connection.execute(INSERT_ALIAS_SQL[entry.kind], entry.alias, meant[0])
-            await connection.execute(MAP_NAMES_SQL)
-            await connection.execute(NOTE_UNMAPPED_NAMES_SQL)
+            await _map_names(connection)
     elif taken != meant:
         raise CheckFailed(f"{what}: already means {taken[1]}, not {meant[1]}")
     return Registered("alias", entry.alias, str(meant[0]), added=taken is None)
@@ -243,6 +306,11 @@ async def _put_sensor(
     return Registered("sensor", what.removeprefix("sensor "), str(sensor_id), added=True)
 
 
+async def _map_names(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.execute(MAP_NAMES_SQL)
+    await connection.execute(NOTE_UNMAPPED_NAMES_SQL)
+
+
 def _type_and_unit(entry: SensorEntry, names: Catalog) -> tuple[SensorType, Unit]:
     sensor_type = names.sensor_type_named(entry.sensor_type)
     if sensor_type is None:
@@ -260,12 +328,16 @@ def _type_and_unit(entry: SensorEntry, names: Catalog) -> tuple[SensorType, Unit
 def _require_same(what: str, there: Any, wanted: dict[str, Any]) -> None:  # noqa: ANN401 (a record or a dict)
     """Raise CheckFailed for every value that is given and differs; what is not given does not count."""
     differences = [
-        f"{name} is {there[name]!r}, not {value!r}"
+        f"{name} is {_shown(there[name])}, not {_shown(value)}"
         for name, value in wanted.items()
         if value is not None and there[name] != value
     ]
     if differences:
         raise CheckFailed(f"{what} is already there and different: {'; '.join(differences)}")
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, Decimal) else repr(value)
 
 
 @contextlib.asynccontextmanager

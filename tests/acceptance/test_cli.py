@@ -268,6 +268,9 @@ def test_decode_resolves_with_the_catalog(ingest: CommandLine, postgres_cluster:
     ):
         added = ingest("catalog", "add", *arguments, environment=environment)
         assert added.returncode == 0, added.stderr
+    echoes = ("tenant", "--name", "Echo", "--prefix", "RESPONSE")
+    told = ingest("catalog", "add", *echoes, environment=environment)
+    assert "messages to GREENHOUSE/RESPONSE are ignored (decode.ignore)" in told.stderr
     payload = json.dumps({"SARA_TEMP01_valor": 24.5, "SARA_HUM01_valor": 6481, "XYZ": 1}).encode()
     done = ingest("decode", "--topic", "GREENHOUSE/SARA/01", "--json", stdin=payload, environment=environment)
     assert done.returncode == 1

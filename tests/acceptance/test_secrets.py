@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "catalog add tenant": ("--name", "Sara", "--prefix", "SARA"),
     "catalog add greenhouse": ("--tenant", "SARA", "--code", "01"),
     "catalog add sensor": ("--tenant", "SARA", "--greenhouse", "01", "--type", "co2"),
+    "catalog add unit": ("mS/cm", "millisiemens per centimetre"),
+    "catalog add sensor-type": ("CONDUCTIVITY", "--unit", "mS/cm"),
     "catalog add alias": ("unit", "grads", "°C"),
     "catalog import": ("catalog.json",),
     "dead-letters list": (),

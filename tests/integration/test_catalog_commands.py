@@ -15,7 +15,9 @@ from ingest.operate.catalog import (
     add_alias,
     add_greenhouse,
     add_sensor,
+    add_sensor_type,
     add_tenant,
+    add_unit,
     import_catalog,
     list_catalog,
 )
@@ -50,6 +52,36 @@ async def test_the_same_again_is_already_there(dsn: str, house: UUID) -> None:
     alias = [await add_alias(dsn, kind=AliasKind.UNIT, alias="grados", name="C") for _ in range(2)]
     assert [entry.added for entry in alias] == [True, False]
     assert (await add_alias(dsn, kind=AliasKind.SENSOR_TYPE, alias="wärme", name="temperatura")).id == "1"
+
+
+async def test_new_units_and_types_get_the_next_ids_and_what_waits_for_them(dsn: str) -> None:
+    unit = [await add_unit(dsn, symbol="mS/cm", name="millisiemens per centimetre") for _ in range(2)]
+    assert [(each.id, each.added) for each in unit] == [("12", True), ("12", False)]
+    first, second = [
+        await add_sensor_type(dsn, name="Conductivity", unit="mS/cm", minimum=0, maximum=20.5)
+        for _ in range(2)
+    ]
+    assert (first.name, first.added, second.added) == ("CONDUCTIVITY", True, False)
+    assert int(first.id) > 11
+    await add_tenant(dsn, name="Sara", prefix="SARA")
+    await add_greenhouse(dsn, tenant="SARA", code="01")
+    assert (
+        await add_sensor(dsn, tenant="SARA", greenhouse="01", sensor_type="conductivity", label="EC")
+    ).added
+    found = {each["name"]: each for each in await list_catalog(dsn, CatalogKind.SENSOR_TYPES)}
+    assert (found["CONDUCTIVITY"]["unit"], found["CONDUCTIVITY"]["maximum"]) == ("mS/cm", 20.5)
+    with pytest.raises(CheckFailed, match=r"maximum is 20\.50, not 30"):
+        await add_sensor_type(dsn, name="CONDUCTIVITY", unit="mS/cm", maximum=30)
+    with pytest.raises(CheckFailed, match="PPM: already means ppm"):
+        await add_unit(dsn, symbol="PPM", name="parts per million")
+    with pytest.raises(CheckFailed, match="TEMPERATURA: already means TEMPERATURE"):
+        await add_sensor_type(dsn, name="temperatura", unit="C")
+    with pytest.raises(CheckFailed, match="no unit 'furlong'; add it first"):
+        await add_sensor_type(dsn, name="DISTANCE", unit="furlong")
+    with pytest.raises(ConfigurationError, match="the minimum is greater than the maximum"):
+        await add_sensor_type(dsn, name="X", unit="%", minimum=2, maximum=1)
+    with pytest.raises(ConfigurationError, match="decimal"):
+        await add_sensor_type(dsn, name="X", unit="%", minimum=0.001)
 
 
 @pytest.mark.usefixtures("house")
