@@ -24,12 +24,12 @@ from ingest.receive import (
     AckLedger,
     ConnectionLost,
     Entry,
-    HungUp,
-    MqttVersion,
     ProtocolUnsupported,
     Redelivery,
     Session,
+    Undecided,
     Verdict,
+    VersionChoice,
     answers_to,
     without_retransmitted,
 )
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ingest.model import Delivery
     from ingest.observe.logs import Repeats
+    from ingest.receive import Attempt, MqttVersion
     from ingest.settings import Settings
     from ingest.write import Claim, Writer
 
@@ -110,6 +111,7 @@ class Link:
         self.trouble: str | None = "not connected yet"
         """Why nothing can be received at the moment; None while subscribed."""
         self._connected_before = False
+        self._versions = VersionChoice(settings.broker.protocol)
 
     async def serve(self, drained: asyncio.Event) -> None:
         """Keep one connection until `stop_intake` or the session's end; wait for *drained* before each.
@@ -117,20 +119,22 @@ class Link:
         Raises SessionTakenOver when another process claimed the session.
         """
         settings = self._settings.broker
-        version: MqttVersion = "5" if settings.protocol == "auto" else settings.protocol
+        versions = self._versions
         failures = 0
         while not self._leaving:
             await drained.wait()
             started_s = time.monotonic()
+            attempt = versions.attempt()
             try:
-                await self._connection(version, drained)
-            except ProtocolUnsupported as error:
-                # A broker that has spoken this version hangs up because it is being restarted.
-                if settings.protocol == "auto" and not (self._connected_before and isinstance(error, HungUp)):
-                    version = "3.1.1" if version == "5" else "5"
-                self._tell(error, next_protocol=version)
+                await self._connection(attempt, drained)
+            except Undecided:
+                continue
             except (ConnectionLost, BrokerRefused) as error:
-                self._tell(error)
+                versions.failed(attempt, error)
+                if isinstance(error, ProtocolUnsupported):
+                    self._tell(error, next_protocol=versions.version)
+                else:
+                    self._tell(error)
             else:
                 return
             if time.monotonic() - started_s > settings.reconnect_max_s:
@@ -202,7 +206,7 @@ class Link:
             session.resume()
             log.debug("intake_resumed")
 
-    async def _connection(self, version: MqttVersion, drained: asyncio.Event) -> None:
+    async def _connection(self, attempt: Attempt, drained: asyncio.Event) -> None:
         """Claim, connect, subscribe, receive until the connection is gone; raises why it is.
 
         Returns only when the session was to be ended, and has been.
@@ -214,7 +218,7 @@ class Link:
         self._session = session = Session(
             self._settings.broker_address,
             self._settings.broker,
-            version=version,
+            version=attempt.version,
             whole_packet_bytes=self._settings.decode.max_payload_bytes + WHOLE_PACKET_BYTES,
             on_deliveries=self._on_deliveries,
             on_ping=self._on_ping,
@@ -228,10 +232,11 @@ class Link:
                 # be gone before the first subscription can bring a message.
                 self._expect([])
                 await self._writer.forget(())
+            self._versions.answered(attempt)
             session.start()
             patience = asyncio.create_task(self._watch_redelivery(session))
             if self._ending:
-                await self._end(session, claim, version, drained)
+                await self._end(session, claim, attempt.version, drained)
                 return
             check_sharing(self._settings, shares=opened.shares)
             if opened.session_present and set(claim.filters) == set(self._settings.broker.filters):
@@ -244,7 +249,7 @@ class Link:
             log.info(
                 "broker_connected",
                 broker=self._settings.broker_url,
-                protocol=version,
+                protocol=attempt.version,
                 session_present=opened.session_present,
                 filters=self._settings.broker.filters,
                 unproven=len(claim.pending),

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from ingest.errors import BrokerRefused
 from ingest.load.publishing import FAILURE, Publishable, puback_of, publish_packet
-from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
+from ingest.receive import ConnectionLost, Session, Undecided, VersionChoice
 
 if TYPE_CHECKING:
     import ssl
 
     from ingest.addresses import BrokerAddress
-    from ingest.receive import Opened
+    from ingest.receive import Attempt, MqttVersion, Opened
     from ingest.settings import BrokerSettings
 
 M = TypeVar("M", bound=Publishable)
@@ -49,7 +49,7 @@ class Listener(Protocol[M]):
 
     address: BrokerAddress
     tls_context: ssl.SSLContext | None
-    version: MqttVersion
+    versions: VersionChoice
     window: int
     connecting: asyncio.Semaphore
     """How many connect at a time."""
@@ -105,24 +105,25 @@ class Gateway(Generic[M]):
     async def serve(self) -> None:
         """Keep a connection until cancelled, or until the fleet has had enough (see `Listener.troubled`)."""
         failures = 0
-        tried = self._fleet.version
+        attempt = self._fleet.versions.attempt()
         lost_s: float | None = None
         while True:
             try:
                 async with self._fleet.connecting:
-                    tried = self._fleet.version
+                    attempt = self._fleet.versions.attempt()
                     lost_s = lost_s or time.monotonic()
-                    session, opened = await self._open(tried)
-                self._begin(session, opened, tried)
+                    session, opened = await self._open(attempt)
+                self._begin(session, opened, attempt.version)
                 failures = 0
                 # Shielded: this task is cancelled before the connection is closed in good order.
                 error = await asyncio.shield(session.closed) or ConnectionLost("the connection was closed")
                 lost_s = time.monotonic()
                 self._end()
+            except Undecided:
+                continue
             except (ConnectionLost, BrokerRefused) as caught:
                 error = caught
-                if isinstance(caught, ProtocolUnsupported) and self._settings.protocol == "auto":
-                    self._switch(tried)
+                self._fleet.versions.failed(attempt, caught)
             self._fleet.troubled(self, error, time.monotonic() - (lost_s or 0))
             longest_s = min(self._settings.reconnect_min_s * 2**failures, self._settings.reconnect_max_s)
             failures = min(failures + 1, _MOST_DOUBLINGS)
@@ -160,11 +161,11 @@ class Gateway(Generic[M]):
 
     # the connection
 
-    async def _open(self, version: MqttVersion) -> tuple[Session, Opened]:
+    async def _open(self, attempt: Attempt) -> tuple[Session, Opened]:
         session = PublishingSession(
             self._fleet.address,
             self._settings,
-            version=version,
+            version=attempt.version,
             keep=False,
             tls_context=self._fleet.tls_context,
             on_deliveries=_nothing,
@@ -172,12 +173,13 @@ class Gateway(Generic[M]):
             on_pong=_nothing,
             on_puback=self._on_puback,
         )
-        return session, await session.open()
-
-    def _switch(self, tried: MqttVersion) -> None:
-        """Have the fleet speak the other version, unless a gateway that failed before has seen to it."""
-        if self._fleet.version == tried:
-            self._fleet.version = "3.1.1" if tried == "5" else "5"
+        opened = await session.open()
+        try:
+            self._fleet.versions.answered(attempt)
+        except Undecided:
+            session.abort()
+            raise
+        return session, opened
 
     def _begin(self, session: Session, opened: Opened, version: MqttVersion) -> None:
         """Publish again what has no PUBACK, as much as the broker takes at a time; the rest follows."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Generic, Self
 from ingest.errors import BrokerAway, BrokerRefused, ConfigurationError
 from ingest.load.gateway import Gateway, M
 from ingest.load.publishing import NO_SUBSCRIBERS
-from ingest.receive import MqttVersion, ProtocolUnsupported
+from ingest.receive import ProtocolUnsupported, VersionChoice
 from ingest.receive import tls as broker_tls
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Fleet(Generic[M]):
         All on the event loop.
         """
         self.address = address
-        self.version: MqttVersion = "5" if settings.protocol == "auto" else settings.protocol
+        self.versions = VersionChoice(settings.protocol)
         self.tls_context: ssl.SSLContext | None = None
         self.window = window
         self.connecting = asyncio.Semaphore(_MOST_CONNECTING)

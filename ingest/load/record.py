@@ -24,11 +24,11 @@ from ingest.receive import (
     QOS,
     AckLedger,
     ConnectionLost,
-    HungUp,
-    MqttVersion,
     ProtocolUnsupported,
     Redelivery,
     Session,
+    Undecided,
+    VersionChoice,
     answers_to,
     entries_of,
     publish_properties,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ingest.load.rotation import Output
     from ingest.model import Delivery
-    from ingest.receive import Verdict
+    from ingest.receive import Attempt, MqttVersion, Verdict
     from ingest.settings import Settings
 
 Ended: TypeAlias = Literal["signal", "duration", "messages", "output"]
@@ -123,7 +123,7 @@ class Recorder:
         """Tells which of a resumed session's first messages are recorded: the broker lacks the PUBACK."""
         self._pings = self._pongs = 0
         self._heard = asyncio.Event()
-        self._version: MqttVersion = "5" if self._broker.protocol == "auto" else self._broker.protocol
+        self._versions = VersionChoice(self._broker.protocol)
         self._connected_before = False
         self._forgotten = False
         self._unconnected = "it ended before there was a connection to the broker"
@@ -172,38 +172,42 @@ class Recorder:
 
     # the connection
 
+    @property
+    def _version(self) -> MqttVersion:
+        return self._versions.version
+
     async def _serve(self) -> None:
         """Keep a connection; raises BrokerRefused if it is refused before there ever was one."""
         failures = 0
         while True:
             started_s = time.monotonic()
+            attempt = self._versions.attempt()
             try:
-                await self._connection()
-            except ProtocolUnsupported as error:
-                if self._broker.protocol == "auto" and not (
-                    self._connected_before and isinstance(error, HungUp)
-                ):
-                    self._version = "3.1.1" if self._version == "5" else "5"
-                self._tell(error, next_protocol=self._version)
-            except BrokerRefused as error:
-                if not self._connected_before:
+                await self._connection(attempt)
+            except Undecided:
+                continue
+            except (ConnectionLost, BrokerRefused) as error:
+                if isinstance(error, BrokerRefused) and not self._connected_before:
                     raise
-                self._tell(error)
-            except ConnectionLost as error:
-                self._tell(error)
+                self._versions.failed(attempt, error)
+                if isinstance(error, ProtocolUnsupported):
+                    self._tell(error, next_protocol=self._version)
+                else:
+                    self._tell(error)
             if time.monotonic() - started_s > self._broker.reconnect_max_s:
                 failures = 0
             longest_s = min(self._broker.reconnect_min_s * 2**failures, self._broker.reconnect_max_s)
             failures = min(failures + 1, _MOST_DOUBLINGS)
             await asyncio.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - jitter
 
-    async def _connection(self) -> None:
+    async def _connection(self, attempt: Attempt) -> None:
         """Connect, subscribe, receive until the connection is gone; raises why it is."""
         if self._version == "5" and not self._forgotten:  # an earlier one's session has other filters
             await self._forget()
         self._session = session = self._make_session(keep=self._version == "5")
         try:
             opened = await session.open()
+            self._versions.answered(attempt)
             unproven = self._expect_again(kept=opened.session_present)
             session.start()
             if not opened.session_present:

@@ -15,3 +15,7 @@ class ProtocolUnsupported(ConnectionLost):
 
 class HungUp(ProtocolUnsupported):
     """The broker hung up on CONNECT: it may not speak this version, or be about to stop."""
+
+
+class Undecided(ConnectionLost):
+    """The broker answered, and is to be asked for another version at once; see `versions`."""
