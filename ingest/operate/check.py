@@ -18,6 +18,7 @@ import asyncpg
 from ingest.ending import check_sharing
 from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, schema_folder, status
+from ingest.operate.encoding import other_encoding
 from ingest.operate.exchange import exchange
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
@@ -177,6 +178,8 @@ async def _server(connection: asyncpg.Connection) -> str:
     name = f"PostgreSQL {await connection.fetchval('show server_version')}"
     if number < _OLDEST_POSTGRESQL:
         raise DatabaseFault(f"{name}: 15 or newer is needed")
+    if (wrong := await other_encoding(connection)) is not None:
+        raise DatabaseFault(f"{name}: {wrong}")
     if abs(skew_s) > _CLOCK_TOLERANCE_S:
         raise DatabaseFault(
             f"{name}: its clock differs from this machine's by {skew_s:+.1f} s; set both by NTP"

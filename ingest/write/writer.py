@@ -16,6 +16,7 @@ import asyncpg
 
 from ingest.errors import DatabaseFault, Poison, SessionTakenOver
 from ingest.write import deadletters, journal, late, mirrors, overflow, sessions
+from ingest.write.ascii_texts import in_ascii
 from ingest.write.attempts import Attempts
 from ingest.write.budget import Budget, Division
 from ingest.write.copy import copy_straight, pack, parts
@@ -297,6 +298,8 @@ class Writer:
         connection = await self._connected()
         epoch = await self._current_epoch()
         attempts.begun = True
+        if attempts.in_ascii:
+            batch = in_ascii(batch)
 
         async def transaction(straight: Sequence[Row], suspects: Sequence[int]) -> Outcome:
             return await self._transaction(
