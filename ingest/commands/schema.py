@@ -13,6 +13,7 @@ from ingest import migrate
 from ingest.commands.report import print_json, print_line, print_table
 from ingest.errors import ConfigurationError
 from ingest.migrate import Database
+from ingest.operate.encoding import wrong_encoding
 from ingest.operate.exchange import exchange
 from ingest.operate.schema_report import counts, examine_schema
 
@@ -30,7 +31,10 @@ def chosen(only: str | None) -> Sequence[Database]:
 
 
 def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
-    """Apply what is pending, one line a file as it is done. Refuses DSNs that are exchanged."""
+    """Apply what is pending, one line a file as it is done.
+
+    Refuses DSNs that are exchanged, and a database that is not in UTF8, before it changes either.
+    """
     databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
     applied: list[dict[str, Any]] = []
@@ -48,7 +52,8 @@ def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
             print_line(f"{database.value} {file.version} {file.description} ({took_s:.1f} s)")
 
     async def run() -> None:
-        if (wrong := await exchange(settings, databases)) is not None:
+        wrong = await exchange(settings, databases) or await wrong_encoding(settings, databases)
+        if wrong is not None:
             raise ConfigurationError([f"{wrong}; nothing was changed"])
         for database in databases:
             await migrate.migrate(

@@ -46,7 +46,7 @@ def run_member(invocation: Invocation, order: Order, line: int) -> int:
 
 
 async def _run(settings: Settings, line: Line | None = None, *, ending: bool = False) -> int:
-    """Run the worker; stop it when the DSNs turn out to be exchanged, for then it would wait for ever."""
+    """Run the worker; stop it when the DSNs turn out to be wrong, for then it would wait for ever."""
     from ingest import worker  # noqa: PLC0415 (the other two commands need not import paho)
     from ingest.operate.exchange import watch  # noqa: PLC0415 (as above)
 

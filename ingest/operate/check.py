@@ -17,6 +17,7 @@ from ingest.errors import BrokerRefused, DatabaseFault, IngestError
 from ingest.migrate import Database, schema_folder, status
 from ingest.migration_connection import connected
 from ingest.operate import exchange
+from ingest.operate.encoding import other_encoding
 from ingest.receive import ConnectionLost, MqttVersion, ProtocolUnsupported, Session
 from ingest.resolve.loader import CatalogLoader
 from ingest.write.retry import DRIVER_ERRORS
@@ -170,6 +171,8 @@ async def _server(connection: asyncpg.Connection) -> str:
     name = f"PostgreSQL {await connection.fetchval('show server_version')}"
     if number < _OLDEST_POSTGRESQL:
         raise DatabaseFault(f"{name}: 15 or newer is needed")
+    if (wrong := await other_encoding(connection)) is not None:
+        raise DatabaseFault(f"{name}: {wrong}")
     if abs(skew_s) > _CLOCK_TOLERANCE_S:
         raise DatabaseFault(
             f"{name}: its clock differs from this machine's by {skew_s:+.1f} s; set both by NTP"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ingest.errors import ConfigurationError, DatabaseFault, IngestError, MigrationError, Unavailable
 from ingest.migrate import Database
 from ingest.migration_connection import connected, translated
+from ingest.operate.encoding import wrong_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,14 +97,15 @@ async def found(settings: Settings) -> str | None:
 
 
 async def watch(settings: Settings) -> None:
-    """Return once both databases have answered. Raises ConfigurationError when the DSNs are exchanged.
+    """Return once both databases have answered.
 
+    Raises ConfigurationError when the DSNs are exchanged, or one names a database that is not in UTF8.
     A database that is away is asked again, for ever: the worker waits for it as well.
     """
     while True:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                wrong = await exchange(settings)
+                wrong = await exchange(settings) or await wrong_encoding(settings)
         except (DatabaseFault, MigrationError, ConfigurationError, TimeoutError):
             await asyncio.sleep(_RETRY_S)  # what is the matter is told by who needs the database
             continue

@@ -2,7 +2,7 @@
 
 Pure. A batch that a slow database cannot take before the deadline is too large; one that the server hangs up
 on, time after time, holds a row it does not survive. Either way the parts are smaller, and each has its own
-transaction, journal entry and PUBACKs.
+transaction, journal entry and PUBACKs. A message alone whose texts are refused is tried with them in ASCII.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ TRIES_WHOLE: Final = 2
 """Transactions begun and not finished before a batch is given back: one may be bad luck."""
 TRIES_ALONE: Final = 10
 """Connections that end in a row while the rows of one message are on their way, before it is blamed."""
+_OF_TEXTS: Final = ("22", "54")
+"""SQLSTATE classes: a character that the database cannot hold, a text longer than an index takes."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class Attempts:
     """Whether its rows are on their way."""
     unfinished: int = 0
     hung_up: int = 0
+    in_ascii: bool = False
+    """Whether the texts go in as ASCII: as they came, the database refused them."""
     last: DatabaseFault | None = None
 
     def failed(self, fault: DatabaseFault) -> None:
@@ -52,9 +56,14 @@ class Attempts:
             raise BatchRefused(f"{tries} attempts ended with: {self.last}", self.last.sqlstate) from self.last
 
     def poisoned(self, fault: Poison) -> DatabaseFault:
-        """Give what to raise for a refusal that names no row: in parts, down to one message without rows."""
-        kind = BatchRefused if self.messages > 1 or self.rows else Misconfigured
-        return kind(str(fault), fault.sqlstate)
+        """Give what to raise for a refusal that names no row: in parts, down to one message without rows.
+
+        That one has nothing but texts that a gateway chose: told, and tried with them in ASCII from now on.
+        """
+        if self.messages > 1 or self.rows:
+            return BatchRefused(str(fault), fault.sqlstate)
+        self.in_ascii = self.in_ascii or (fault.sqlstate or "").startswith(_OF_TEXTS)
+        return Misconfigured(str(fault), fault.sqlstate)
 
 
 def _hung_up(fault: DatabaseFault) -> bool:

@@ -17,6 +17,7 @@ import asyncpg
 
 from ingest.errors import DatabaseFault, Poison, SessionTakenOver
 from ingest.write import deadletters, journal, late, mirrors, overflow, sessions
+from ingest.write.ascii_texts import in_ascii
 from ingest.write.attempts import Attempts
 from ingest.write.budget import Budget, Division
 from ingest.write.connection import KeptConnection
@@ -272,6 +273,8 @@ class Writer:
         connection = await self._kept.opened()
         epoch = await self._current_epoch(connection)
         attempts.begun = True
+        if attempts.in_ascii:
+            batch = in_ascii(batch)
         transaction = partial(self._transaction, connection, epoch, batch, pending, also, attempts)
         try:
             return await transaction(*self._doubts.divide(batch.rows))
