@@ -20,6 +20,7 @@ from ingest.commands.moments import moment
 from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_table, remark
 from ingest.errors import BrokerAway, CheckFailed, ConfigurationError
+from ingest.load.fields import END_US
 from ingest.load.live import Published, publish
 from ingest.load.measured import Meter
 from ingest.load.pace import Pace
@@ -44,7 +45,6 @@ FILE_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_YEAR_9999_US: Final = 253_370_764_800_000_000
 _LOOK_UP_EVERY: Final = 1_000
 """Messages between two looks at signals while a file is written."""
 _SHOWN_EVERY_S: Final = 0.1
@@ -231,7 +231,7 @@ def _teller(
 
 def _starting(plan: Plan, start: datetime) -> Plan:
     plan = plan._replace(start_us=(start - _EPOCH) // _MICROSECOND)
-    if plan.start_us < 0 or plan.end_us > _YEAR_9999_US:
+    if plan.start_us < 0 or plan.end_us > END_US:
         raise ConfigurationError(
             [f"--start: {start.isoformat()} and --duration leave the years 1970 to 9998"]
         )

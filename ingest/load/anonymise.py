@@ -7,17 +7,15 @@ letters and digits. Pure.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
 
 from ingest.decode import IGNORED, Routes
 from ingest.decode.labels import ENVELOPE_KEYS
 from ingest.decode.payload import parse_payload
 from ingest.decode.routes import CAPTURES, capture
 from ingest.decode.values import Fault, parse_time, parse_value
+from ingest.load.json_values import dumped
 from ingest.load.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ class Anonymiser:
         if isinstance(tree, Fault):
             return _without_text(payload)
         mapped = self._labels(tree) if payload_format == "labels" else self._readings(tree, payload_format)
-        return _dumped(mapped)
+        return dumped(mapped)
 
     def _labels(self, tree: object) -> object:
         if not isinstance(tree, dict):
@@ -213,14 +211,3 @@ def _without_text(payload: bytes) -> bytes:
         return _masked(payload.decode()).encode()
     except UnicodeDecodeError:
         return payload.translate(_MASKED_BYTES)
-
-
-def _dumped(tree: object) -> bytes:
-    """Give *tree* as JSON; what only the standard library reads (NaN, half a surrogate) it writes."""
-    try:
-        written = orjson.dumps(tree)
-        if b"null" not in written or orjson.loads(written) == tree:  # orjson writes null for NaN
-            return written
-    except (TypeError, orjson.JSONDecodeError):
-        pass
-    return json.dumps(tree).encode()

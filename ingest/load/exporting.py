@@ -235,10 +235,20 @@ def instant(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+class _LineFeeds:
+    """Ends lines as Unix does. The writer ends them with both, or it left a text with a CR unquoted."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+
+    def write(self, line: str) -> int:
+        return self._text.write(f"{line[:-2]}\n")
+
+
 class _Csv:
     def __init__(self, file: WholeFile) -> None:
         self._text = io.TextIOWrapper(file.stream, "utf-8", newline="")
-        self._csv = csv.writer(self._text, lineterminator="\n")
+        self._csv = csv.writer(_LineFeeds(self._text), lineterminator="\r\n")
         self._csv.writerow(COLUMNS)
 
     def write(self, page: Sequence[Reading]) -> None:

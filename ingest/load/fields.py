@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ingest.load.recording import Recorded
 
-END_US: Final = 2**53
-"""In the year 2255: until there whoever reads JSON has integers exactly. In nanoseconds it is now."""
+END_US: Final = 253_370_764_800_000_000
+"""The year 9999: the last that a clock has, and what is reckoned from it still has one."""
 _QOS: Final = {0, 1, 2}
 _MOST_CLIENT_ID_BYTES: Final = 65_535
 """A text of MQTT is no longer, and has no NUL (MQTT 5 1.5.4)."""

@@ -16,11 +16,10 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
 
-import orjson
-
 from ingest.decode.payload import parse_payload
 from ingest.decode.values import Fault
 from ingest.errors import CheckFailed, ConfigurationError
+from ingest.load.json_values import dumped
 from ingest.load.whole_file import WholeFile
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ FileFormat: TypeAlias = Literal["csv", "jsonl"]
 
 MAX_LINE_BYTES: Final = 1_048_576
 """A longer one is no record, and only its beginning is kept."""
+csv.field_size_limit(MAX_LINE_BYTES)
+"""Of a cell; 128 KB else, and the metadata that `ingest export` writes may have more."""
 _BEGINNING: Final = 1_000
 REJECTED: Final = ("rejected_file", "rejected_line", "rejected_reason", "rejected_detail", "rejected_text")
 """What a file of rejected records has beside their own columns; no field of a reading is read from it."""
@@ -243,9 +244,7 @@ class Rejects:
             content = record.content
             kept = content if isinstance(content, dict) else {REJECTED[4]: content.decode("utf-8", "replace")}
             kept = {name: cell for name, cell in kept.items() if name not in REJECTED[:4]}
-            self._file.stream.write(
-                orjson.dumps({**kept, **dict(zip(REJECTED, told, strict=False))}, default=str) + b"\n"
-            )
+            self._file.stream.write(dumped({**kept, **dict(zip(REJECTED, told, strict=False))}) + b"\n")
         elif len(record.content) != len(table.header):
             text = table.delimiter.join(record.content)
             self._csv.writerow([*("" for _ in self._columns), *told, text])

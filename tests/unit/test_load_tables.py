@@ -36,13 +36,16 @@ def test_csv_in_its_dialects(tmp_path: Path, name: str, delimiter: str) -> None:
 
 
 def test_what_is_no_row(tmp_path: Path) -> None:
-    found = table(tmp_path / "a.csv", b"a,b\n1\n1,2,3\n\xff,2\n" + b"x" * 200_000 + b",1\n5,6\n")
+    long = b"x" * 600_000 + b"\n"
+    found = table(tmp_path / "a.csv", b'a,b\n1\n1,2,3\n\xff,2\n"' + 2 * long + b",1\n5,6\n")
     assert [(record.line, record.fault) for record in found.records()] == [
         (2, "1 cells under a header of 2"),
         (3, "3 cells under a header of 2"),
         (4, "not UTF-8"),
-        (5, "no CSV: field larger than field limit (131072)"),
-        (6, None),
+        (5, "no CSV: field larger than field limit (1048576)"),
+        (6, "1 cells under a header of 2"),
+        (7, None),
+        (8, None),
     ]
 
 

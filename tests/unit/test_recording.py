@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import RecordingError
+from ingest.load.fields import END_US
 from ingest.load.members import compressed
 from ingest.load.recording import (
     SUFFIX,
@@ -42,7 +43,7 @@ properties = st.dictionaries(
 ) | st.fixed_dictionaries({"user_properties": st.lists(st.tuples(texts, texts).map(list), min_size=1)})
 recorded = st.builds(
     Recorded,
-    received_us=st.integers(0, 2**53 - 1),
+    received_us=st.integers(0, END_US - 1),
     topic=texts,
     payload=st.binary(max_size=60) | texts.map(str.encode),
     qos=st.integers(0, 2),
