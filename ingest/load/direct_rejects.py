@@ -107,7 +107,8 @@ def rejects_from(path: Path | None, point: DirectPoint) -> tuple[Rejects | None,
         )
     if path is None:
         return None, point._replace(rejected=None, rejected_bytes=0)
-    rejects = Rejects(path, kept_bytes=point.rejected_bytes if name == point.rejected else 0)
+    again = name == point.rejected and (point.account.incomplete or path.exists())
+    rejects = Rejects(path, kept_bytes=point.rejected_bytes if again else 0)
     return rejects, point._replace(rejected=name, rejected_bytes=rejects.size_bytes)
 
 

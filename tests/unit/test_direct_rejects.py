@@ -92,6 +92,13 @@ def test_a_point_goes_on_in_its_own_file_alone(path: Path) -> None:
     rejects.close()
     assert (again.rejected, again.rejected_bytes) == (str(path), kept)
     assert rejects_from(None, point(None, 0)) == (None, point(None, 0))
+    gone = path.with_name("gone.jsonl.gz")
+    with pytest.raises(RecordingError, match="No such file"):
+        rejects_from(gone, point(gone, kept))
+    rejects, anew = rejects_from(gone, point(gone, begun.rejected_bytes, incomplete=0))
+    assert rejects is not None
+    rejects.close()
+    assert (anew.rejected_bytes, messages_in(gone)) == (begun.rejected_bytes, [])
     assert messages_in(path) == numbered(2)
 
 
