@@ -93,9 +93,11 @@ def _exit_code(command: Callable[[Invocation], int], invocation: Invocation) -> 
 
 
 def _explained(error: IngestError) -> str:
-    if isinstance(error, ConfigurationError) and len(error.faults) > 1:
-        lines = [f"ingest: {len(error.faults)} faults:"]
-        lines += [f"  {fault}" for fault in error.faults]
+    if isinstance(error, ConfigurationError):
+        if len(error.faults) > 1:
+            lines = [f"ingest: {len(error.faults)} faults:", *(f"  {fault}" for fault in error.faults)]
+        else:
+            lines = [f"ingest: {fault}" for fault in error.faults]
         lines += [f"ingest: {error.advice}"] if error.advice else []
     else:
         lines = [f"ingest: {error}"]

@@ -56,7 +56,10 @@ class WholeFile:
             return self.path.open("wb")
         self._place = self.path.resolve()
         self._unfinished = self._place.with_name(f".{self._place.name}.{os.getpid()}")
-        return self._unfinished.open("wb")
+        raw = self._unfinished.open("wb")
+        if found is not None:  # whoever made it for few to read gets it so again
+            os.fchmod(raw.fileno(), stat.S_IMODE(found.st_mode))
+        return raw
 
     def __enter__(self) -> Self:
         return self

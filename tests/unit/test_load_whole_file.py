@@ -118,7 +118,7 @@ def test_a_reader_that_goes_away_is_told_of(tmp_path: Path) -> None:
 def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    lines(there / "a.csv", "of before")
+    lines(there / "a.csv", "of before").chmod(0o600)
     link = tmp_path / "latest.csv"
     link.symlink_to("there/a.csv")
     with WholeFile(link) as file:
@@ -126,6 +126,7 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
         assert (there / "a.csv").read_text() == "of before\n"
         file.close()
     assert (link.is_symlink(), (there / "a.csv").read_text(), names_in(there)) == (True, "new", ["a.csv"])
+    assert stat.S_IMODE(link.stat().st_mode) == 0o600, "for those who could read it before"
     with pytest.raises(ConfigurationError, match="Is a directory"):
         WholeFile(there)
 
