@@ -310,10 +310,10 @@ class Committer:
 
     def lag_s(self, now_us: int) -> float:
         """Give how long (s) the oldest message in flight has waited at *now_us*; 0 when none waits."""
-        oldest_us = self._intake.oldest_us
+        came_us = [] if (oldest_us := self._intake.oldest_us) is None else [oldest_us]
         if self._committing is not None and self._left_to_commit:
-            oldest_us = self._committing.receipts_us[-len(self._left_to_commit)]
-        return 0.0 if oldest_us is None else max(0.0, (now_us - oldest_us) / 1e6)
+            came_us.append(self._committing.receipts_us[-len(self._left_to_commit)])
+        return max(0.0, (now_us - min(came_us, default=now_us)) / 1e6)
 
     @property
     def buffered_bytes(self) -> int:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _REACH: Final = 32
 """Messages tried as plain at once, twice as many each time: where none is, none is copied in vain often."""
+_CLOCK_SLACK_US: Final = 1_000_000
+"""By as much a clock may step back and receipt times go on; NTP slews what is less than 0.128 s."""
 
 
 class Intake:
@@ -39,10 +41,12 @@ class Intake:
         ignore_retained: bool,
         max_batch_rows: int,
         on_fault: Callable[[str, Exception], None] | None = None,
+        on_set_back: Callable[[float], None] | None = None,
     ) -> None:
         """Start empty. A batch is cut off once it holds *max_batch_rows* rows.
 
         *on_fault* hears of each bug of ours that a message has shown: its kind and place, and the error.
+        *on_set_back* hears by how many seconds the clock was set back, where receipt times follow it.
         """
         self._decoder = decoder
         self.resolver = resolver
@@ -50,6 +54,9 @@ class Intake:
         self._ignore_retained = ignore_retained
         self._max_batch_rows = max_batch_rows
         self._on_fault = on_fault
+        self._on_set_back = on_set_back
+        self._clock_us = 0
+        """The latest the clock has said since it was set back."""
         self._last_us = 0
         self._step_us, self._slot_us = 1, 0
         self._filling = Batch()
@@ -66,12 +73,25 @@ class Intake:
         """Add *deliveries* to the batch being filled; never raises for what they hold.
 
         Receipt times (µs since 1970-01-01 UTC) increase strictly from message to message, so that
-        two messages read in one go never share a key.
+        two messages read in one go never share a key; but for a clock that is set back by more than a
+        second: it was ahead, and they follow it. Within a batch they increase all the same.
         """
         step_us = self._step_us
+        if now_us > self._clock_us:
+            self._clock_us = now_us
+        elif self._clock_us - now_us > _CLOCK_SLACK_US:  # not our own counting, which may be ahead too
+            self._follow_back(now_us)
         first_us = max(self._last_us + step_us, now_us + (self._slot_us - now_us) % step_us)
         self.take_in_at(deliveries, range(first_us, first_us + len(deliveries) * step_us, step_us))
         self._last_us = first_us + (len(deliveries) - 1) * step_us
+
+    def _follow_back(self, now_us: int) -> None:
+        """Begin anew at *now_us*, with a batch of its own."""
+        behind_us = self._clock_us - now_us
+        self._clock_us, self._last_us = now_us, 0
+        self._cut_off()
+        if self._on_set_back is not None:
+            self._on_set_back(behind_us / 1e6)
 
     def take_in_at(self, deliveries: Sequence[Delivery], receipts_us: Sequence[int]) -> None:
         """Add *deliveries* that came at *receipts_us*, as `take_in` does: those of a recording."""
@@ -83,8 +103,7 @@ class Intake:
                     self._take(self._filling, deliveries[at], receipts_us[at])
                 at += 1
             if self._is_full(self._filling):
-                self._full.append(self._filling)
-                self._filling = Batch()
+                self._cut_off()
         self.messages += len(deliveries)
 
     def share_clock(self, slot: int, of: int) -> None:
@@ -134,11 +153,12 @@ class Intake:
 
     @property
     def oldest_us(self) -> int | None:
-        """When the oldest message not yet handed out by `next_batch` came; None without any."""
-        for batch in self.waiting:
-            if batch.deliveries:
-                return batch.receipts_us[0]
-        return self.held[0][1] if self.held else None
+        """When the oldest message not yet handed out by `next_batch` came; None without any.
+
+        A batch before may be of later, where the clock was set back.
+        """
+        first_us = [batch.receipts_us[0] for batch in self.waiting if batch.deliveries]
+        return min(first_us or [now_us for _, now_us in self.held], default=None)
 
     def is_outdated(self, batch: Batch) -> bool:
         """Whether a newer catalog came after a name of *batch* was found unknown."""
@@ -183,6 +203,12 @@ class Intake:
         for delivery, receipt_us in zip(batch.deliveries, batch.receipts_us, strict=True):
             self._reject(rejected, delivery, receipt_us, reason, detail)
         return rejected
+
+    def _cut_off(self) -> None:
+        """Put nothing more into the batch being filled, if there is anything in it."""
+        if self._filling.deliveries:
+            self._full.append(self._filling)
+            self._filling = Batch()
 
     def _is_full(self, batch: Batch) -> bool:
         return batch.readings >= self._max_batch_rows

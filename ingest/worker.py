@@ -106,6 +106,7 @@ class Worker:
             ignore_retained=settings.decode.ignore_retained,
             max_batch_rows=settings.write.max_batch_rows,
             on_fault=self._on_worker_fault,
+            on_set_back=self._on_set_back,
         )
         self._healer = Healer(
             settings,
@@ -284,6 +285,12 @@ class Worker:
             stack = "".join(traceback.format_tb(error.__traceback__))
             action = "report it; the messages are dead letters, to be replayed with a release that mends it"
             log.error("worker_fault", fault=fault, stack=stack, action=action, repeats=held_back)
+
+    def _on_set_back(self, set_back_s: float) -> None:
+        """Tell that this machine's clock was ahead, and is no more."""
+        if (held_back := self._repeats.admit("clock_set_back", time.monotonic())) is not None:
+            action = "what came before has times that are ahead by as much; have the clock set by NTP"
+            log.warning("clock_set_back", set_back_s=round(set_back_s, 3), action=action, repeats=held_back)
 
     def report(self, *, watched: bool = False) -> Report:
         """Give what a supervisor wants to know; with the last conditions while its page is *watched*."""

@@ -84,6 +84,7 @@ class Survey:
         self._book = IssueBook()
         self._hears_since_us = NEVER
         self._told_us = now_us
+        self._heard_us = 0
         self.unjudged = 0
         """Readings of series that there was no room to follow."""
 
@@ -129,6 +130,10 @@ class Survey:
 
     def rows(self, rows: Sequence[Row], heard_us: int) -> None:
         """Judge committed *rows*, the last of them received at *heard_us*."""
+        if heard_us < self._heard_us:  # the clock was ahead, and is set back
+            for each in self._tracks.values():
+                each.set_back(heard_us)
+        self._heard_us = heard_us
         known = self._known
         for row in rows:
             series, time_us, value, _, _ = row
@@ -323,6 +328,7 @@ class Survey:
             for track in list(self._tracks.values()):
                 self._close(track, now_us)
         self._known.clear()
+        self._day_end_us = min(self._day_end_us, now_us + DAY_US)
         if now_us >= self._day_end_us:
             self._day_end_us = now_us + DAY_US
             self._book.forget_told()

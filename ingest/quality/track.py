@@ -180,6 +180,12 @@ class Track:
             self.interval_us = max(1, int(usual_us + (capped_us - usual_us) * weight / _INTERVAL_MEMORY))
         self._set_gap()
 
+    def set_back(self, now_us: int) -> None:
+        """Let nothing have been heard after *now_us*: till then it would be neither judged nor missed."""
+        if max(self.seen_us, self.last_us) > now_us:
+            self.seen_us, self.last_us = min(self.seen_us, now_us), min(self.last_us, now_us)
+            self.refused_us, self.look_us = min(self.refused_us, now_us), 0
+
     def value(self, time_us: int, value: float, *, is_adjacent: bool = True) -> list[Spike]:
         """Judge a value within the range; give the spikes that it shows the readings before it to be.
 

@@ -94,7 +94,7 @@ class Budget:
         division = Division(self._hour.copy() if letters else self._hour)
         for letter in letters:
             start_us = letter.receipt_us - letter.receipt_us % HOUR_US
-            if start_us > division.hour.start_us:
+            if start_us != division.hour.start_us:  # earlier where the clock was set back
                 division.hour = Hour(start_us)
             self._judge(letter, division)
         return division

@@ -15,6 +15,8 @@ from tests.unit.catalog_examples import SARA, SARA_01, default_rules, example_ca
 from tests.unit.examples import default_decoder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ingest.resolve import Catalog
     from ingest.write import Batch
 
@@ -26,12 +28,18 @@ def resolver_of(catalog: Catalog) -> Resolver:
     return Resolver(catalog, default_rules(), out_of_range="quarantine")
 
 
-def intake_of(*, max_batch_rows: int = 1_000, ignore_retained: bool = True) -> Intake:
+def intake_of(
+    *,
+    max_batch_rows: int = 1_000,
+    ignore_retained: bool = True,
+    on_set_back: Callable[[float], None] | None = None,
+) -> Intake:
     return Intake(
         default_decoder(),
         resolver_of(example_catalog()),
         ignore_retained=ignore_retained,
         max_batch_rows=max_batch_rows,
+        on_set_back=on_set_back,
     )
 
 
