@@ -191,7 +191,8 @@ class QualityWatch:
         catalog = self._catalog
         if catalog is None or (house := catalog.greenhouses.get(greenhouse_id)) is None:
             return None
-        return Place(catalog.tenants[house.tenant_id].name, house.code)
+        tenant = catalog.tenants.get(house.tenant_id)
+        return None if tenant is None else Place(tenant.name, house.code)
 
     def _is_cured(self, missing: Sequence[str]) -> bool:
         """Tell whether the catalog has every name of *missing* by now."""
@@ -262,7 +263,10 @@ class _Active(Container["UUID"]):
 
     def __contains__(self, greenhouse_id: object) -> bool:
         house = self._catalog.greenhouses.get(greenhouse_id) if isinstance(greenhouse_id, UUID) else None
-        return house is not None and house.is_active and self._catalog.tenants[house.tenant_id].is_active
+        if house is None or not house.is_active:
+            return False
+        tenant = self._catalog.tenants.get(house.tenant_id)
+        return tenant is not None and tenant.is_active
 
 
 def _directory(catalog: Catalog) -> Directory:

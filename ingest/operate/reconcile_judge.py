@@ -3,7 +3,7 @@
 Exact, and a fault where it fails: each ledger of each gateway and hour; the sum of all hours against the
 totals of the session; the rows booked for an hour of readings against those the table has; dead letters
 beyond the rejected readings. Not comparable, and so only remarked on: dead letters that are fewer (they are
-replayed and purged), rows that no worker booked (a legacy writer, a backfill).
+replayed and purged), rows that are booked nowhere (a legacy writer's, some that were put in by hand).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _rows(found: Findings, *, replaces: bool) -> tuple[list[str], list[str]]:
         how = 'with write.conflicting_value = "replace" one row is written several times'
         return [], [f"rows are not compared: {how}"]
     unbooked = sum(row["unbooked"] for row in found.rows)
-    remark = f"{unbooked} rows were written by no worker: by a legacy writer or a backfill"
+    remark = f"{unbooked} rows are booked nowhere: a legacy writer's, or put in by hand"
     faults = [
         f"{_place(found, row)}: {row['missing']} rows are gone that were written, {_hours(row)}"
         for row in found.rows

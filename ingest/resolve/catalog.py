@@ -236,6 +236,15 @@ class Draft:
         if by_id != self._tenants:
             self._tenants = by_id
 
+    def strays(self) -> list[UUID]:
+        """Give the greenhouses held for a tenant that is gone: they have another by now, or are gone too."""
+        return [
+            house.greenhouse_id
+            for tenant_id in self._before.tenants.keys() - self._tenants.keys()
+            for house in self._before.greenhouses_of(tenant_id)
+            if self._greenhouses.get(house.greenhouse_id) is house
+        ]
+
     def put_greenhouse(self, greenhouse: Greenhouse) -> None:
         """Take a greenhouse, new or changed."""
         former = self._greenhouses.get(greenhouse.greenhouse_id)

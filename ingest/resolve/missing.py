@@ -83,7 +83,9 @@ def _is_greenhouse(catalog: Catalog, name: str, tenant_id: UUID | None) -> bool:
         coded = catalog.greenhouses_coded(name, tenant_id)
         return any(tenant_id is not None or greenhouse.code == name for greenhouse in coded)
     greenhouse = catalog.greenhouses.get(greenhouse_id)
-    return greenhouse is not None and tenant_id in {None, greenhouse.tenant_id}
+    if greenhouse is None or greenhouse.tenant_id not in catalog.tenants:
+        return False
+    return tenant_id in {None, greenhouse.tenant_id}
 
 
 def _is_greenhouse_number(catalog: Catalog, number: str, tenant_id: UUID | None) -> bool:

@@ -52,7 +52,7 @@ def place_of(catalog: Catalog, scope: Scope) -> Place:
         tenant = _tenant_named(catalog, scope)
         if scope.greenhouse is not None:
             greenhouse = _greenhouse_named(catalog, tenant, scope.greenhouse)
-            tenant = catalog.tenants[greenhouse.tenant_id]
+            tenant = _tenant_of(catalog, greenhouse)
         if tenant is not None:
             _require_active_tenant(tenant)
         if greenhouse is not None:
@@ -138,6 +138,18 @@ def _tenant_named(catalog: Catalog, scope: Scope) -> Tenant | None:
             "unknown_tenant",
             f"no tenant has the topic prefix {quoted(scope.tenant)}",
             missing_name("tenant", scope.tenant),
+        )
+    return tenant
+
+
+def _tenant_of(catalog: Catalog, greenhouse: Greenhouse) -> Tenant:
+    """Give the owner; refuse a greenhouse that was given to another tenant, of which nobody has told yet."""
+    tenant = catalog.tenants.get(greenhouse.tenant_id)
+    if tenant is None:
+        raise Refused(
+            "unknown_tenant",
+            f"greenhouse {quoted(greenhouse.code)} belongs to a tenant that is not in the catalog",
+            missing_name("greenhouse", str(greenhouse.greenhouse_id)),
         )
     return tenant
 

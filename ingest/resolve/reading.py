@@ -146,8 +146,8 @@ class Reader:
     async def _read_some(
         connection: asyncpg.Connection[asyncpg.Record], draft: Draft, wanted: Wanted
     ) -> None:
-        """Read the greenhouses that are known by name to have changed, or to be missed."""
-        ids = set(wanted.greenhouses)
+        """Read the greenhouses that are known to have changed, whether told or not, or to be missed."""
+        ids = {*wanted.greenhouses, *draft.strays()}
         if wanted.names:
             owners, codes = owners_of(wanted.names)
             found = await connection.fetch(OWNED_GREENHOUSES_SQL, list(owners), list(codes))

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from ingest.model import DETAILED_REJECTIONS, UNPLACED, Reason
+from ingest.model import CUT_PAYLOAD_BYTES, DETAILED_REJECTIONS, UNPLACED, Reason
 from ingest.write.ledger import HOUR_US
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ class Division:
 class Budget:
     """See the module's header; one for each writer."""
 
-    def __init__(self, per_topic: int) -> None:
-        """Allow a topic *per_topic* pieces an hour."""
+    def __init__(self, per_topic: int, max_payload_bytes: int | None = None) -> None:
+        """Allow a topic *per_topic* pieces an hour. A payload over *max_payload_bytes* is stored cut."""
         self._per_topic = per_topic
+        self._max_payload_bytes = max_payload_bytes
         self._hour = Hour()
 
     def divide(self, letters: Sequence[DeadLetter]) -> Division:
@@ -114,8 +115,9 @@ class Budget:
             topic = EVERY_OTHER
         exceeded = [key for key, limit in limits if hour.spent.get(key, 0) >= limit]
         if not exceeded:
+            pieces = self._pieces(letter)
             for key, _ in limits:
-                hour.spent[key] = hour.spent.get(key, 0) + _pieces(letter)
+                hour.spent[key] = hour.spent.get(key, 0) + pieces
             division.kept.append(letter)
             return
         division.first |= not hour.past
@@ -129,6 +131,14 @@ class Budget:
             division.messages[counted] += 1
             division.readings[counted] += readings
 
+    def _pieces(self, letter: DeadLetter) -> int:
+        payload_bytes = len(letter.payload)
+        if self._max_payload_bytes is not None and payload_bytes > self._max_payload_bytes:
+            payload_bytes = min(payload_bytes, CUT_PAYLOAD_BYTES)
+        listed = letter.rejections[:DETAILED_REJECTIONS]
+        texts = sum(len(rejection.field) + len(rejection.detail) for rejection in listed)
+        return 1 + (payload_bytes + len(letter.topic) + texts) // PIECE_BYTES
+
 
 def _has_own_budget(topic: str, owner: Key, hour: Hour) -> bool:
     if topic not in hour.spent:
@@ -138,9 +148,3 @@ def _has_own_budget(topic: str, owner: Key, hour: Hour) -> bool:
         hour.named[owner] = named + 1
         hour.spent[topic] = 0
     return True
-
-
-def _pieces(letter: DeadLetter) -> int:
-    listed = letter.rejections[:DETAILED_REJECTIONS]
-    texts = sum(len(rejection.field) + len(rejection.detail) for rejection in listed)
-    return 1 + (len(letter.payload) + len(letter.topic) + texts) // PIECE_BYTES

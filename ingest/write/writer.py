@@ -83,7 +83,7 @@ class Writer:
         self._group = group
         self._ending = ending
         self._ended = False
-        self._budget = Budget(settings.dead_letters_per_topic_per_hour)
+        self._budget = Budget(settings.dead_letters_per_topic_per_hour, max_payload_bytes)
         self._on_retry = on_retry
         self._on_recovery = on_recovery
         self._meanwhile = meanwhile

@@ -282,6 +282,31 @@ async def test_a_missing_name_is_looked_for_where_it_would_be(
     await loader.close()
 
 
+async def test_a_tenant_merged_into_another_takes_its_greenhouses_along(
+    postgres_dsn: str, metadata: Connection
+) -> None:
+    """Nobody tells: as when it is read between their COMMIT and its announcement."""
+    loader = CatalogLoader(postgres_dsn, SETTINGS, lambda _: None)
+    try:
+        before = await loader.load()
+        kept, gone = sorted(before.tenants)
+        assert len(before.greenhouses_of(gone)) == 3
+        await metadata.execute("set session_replication_role = replica")
+        async with metadata.transaction():
+            await metadata.execute("update metadata.greenhouses set tenant_id = $1", kept)
+            await metadata.execute("update metadata.sensors set tenant_id = $1", kept)
+            await metadata.execute("delete from metadata.greenhouses where id = $1", PLACES[5])
+            await metadata.execute("delete from metadata.tenants where id = $1", gone)
+        assert await loader.refresh_on_miss(["unit * furlong"])
+        catalog = loader.catalog
+        assert catalog is not None
+        assert list(catalog.tenants) == [kept]
+        assert set(catalog.greenhouses) == set(PLACES[:5])
+        assert {house.tenant_id for house in catalog.greenhouses.values()} == {kept}
+    finally:
+        await loader.close()
+
+
 async def test_neither_a_change_nor_a_whole_read_holds_up_the_event_loop(
     postgres_dsn: str, metadata: Connection
 ) -> None:

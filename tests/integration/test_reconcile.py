@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from ingest.model import UNPLACED, Delivery, Gateway, Rejection, Row
 from ingest.operate.reconcile import Findings, Question, reconcile
 from ingest.operate.reconcile_judge import judge
 from ingest.write import Batch, Counts
+from ingest.write.backfill import Source, book, land
 from ingest.write.ledger import HOUR_US
 from tests.batches import WriterUnderTest, series_of
 
@@ -185,10 +188,25 @@ async def test_what_cannot_be_compared_is_only_remarked_on(tables: Connection, t
     assert verdict.faults == []
     assert verdict.remarks[1:] == [
         "1 rejected readings are not among the dead letters any more: replayed or purged",
-        "1 rows were written by no worker: by a legacy writer or a backfill",
+        "1 rows are booked nowhere: a legacy writer's, or put in by hand",
     ]
     await tables.execute("delete from iot.sensor_readings where sensor_id = $1", ONE.sensor_id)
     assert judge(await ask(timeseries_dsn), replaces=True).faults == []
+
+
+@pytest.mark.parametrize("source", get_args(Source))
+async def test_what_no_session_delivered_is_booked_all_the_same(
+    tables: Connection, timeseries_dsn: str, source: Source
+) -> None:
+    before = judge(await ask(timeseries_dsn), replaces=False)
+    rows = [Row(series_of(like=ONE, unit_id=2), START_US + number, 1.0, None, "") for number in (1, 2)]
+    async with tables.transaction():
+        landed = await land(tables, rows, policy="dead_letter", now_us=START_US)
+        await book(tables, landed.new, source)
+    assert landed.written == 2
+    assert judge(await ask(timeseries_dsn), replaces=False) == before
+    page = Path(__file__).parents[2] / "docs/reconciling.md"
+    assert f"`{source}`" in page.read_text(encoding="utf-8")
 
 
 async def test_one_gateway_or_tenant_alone(tables: Connection, timeseries_dsn: str) -> None:

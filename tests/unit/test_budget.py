@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.model import UNPLACED, Reason, Rejection
+from ingest.model import UNPLACED, CutPayload, Reason, Rejection
 from ingest.write import DeadLetter
 from ingest.write.budget import (
     EVERY_OTHER,
@@ -105,6 +105,14 @@ def test_so_many_topics_have_a_count_of_their_own() -> None:
     long = Budget(1)
     division = long.divide([letter("x" * 60_000 + str(at)) for at in range(5)])
     assert max(len(counted.topic) for counted in division.messages) == 200
+
+
+def test_a_payload_that_is_stored_cut_weighs_what_is_left_of_it() -> None:
+    """Whether it is the writer who cuts it, or the transport did."""
+    limit = 262_144
+    for payload in (b"x" * 1_200_000, CutPayload.of(b"x" * 1_200_000)):
+        assert kept(Budget(20, limit), [letter(payload=payload)] * 20) == 10
+    assert kept(Budget(20, limit), [letter(payload=b"x" * limit)] * 20) == 1
 
 
 def test_past_the_budget_one_in_a_thousand_is_kept() -> None:
