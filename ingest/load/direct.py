@@ -25,6 +25,7 @@ from ingest.load.opening import size_of
 from ingest.load.recording import Damage, damaged_lines, is_header, members
 from ingest.load.resume import Position
 from ingest.operate.progress import Progress
+from ingest.operate.rights import advice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,9 @@ PIECE_BYTES: Final = 8_388_608
 """Of lines, where they do not come to `write.max_batch_rows` messages before."""
 AHEAD: Final = 4
 """Pieces a connection that may be done before an earlier one is: so many answers wait in memory."""
+
+_NOT_MIGRATED: Final = {"42P01", "42703", "3F000"}
+"""SQLSTATEs: a table, a column or a schema is missing."""
 
 
 class Piece(NamedTuple):
@@ -202,7 +206,7 @@ class _Run:
                 self._count()
                 await self._my_turn(piece.number)
         except IngestError as error:  # the others finish the pieces they are at
-            self._report.failure = self._report.failure or str(error)
+            self._report.failure = self._report.failure or _said(error)
         finally:
             async with self._counted:
                 self._counted.notify_all()
@@ -255,6 +259,13 @@ class _Run:
     def _reach(self, point: DirectPoint) -> None:
         self._keep_point(point)
         self._report.point = point
+
+
+def _said(error: IngestError) -> str:
+    """Say *error*, and what is to be done before it is run again where that is not just to wait."""
+    migrate = getattr(error, "sqlstate", None) in _NOT_MIGRATED
+    hint = advice(error, "ingest_operator", "run `ingest schema migrate`" if migrate else "")
+    return f"{error}; {hint}" if hint else str(error)
 
 
 def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Iterator[Piece]:

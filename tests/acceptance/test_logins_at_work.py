@@ -21,6 +21,7 @@ from tests.conftest import EXTERNAL_TIMESERIES
 from tests.database_logins import Logins, databases
 from tests.gateways import Message, publish
 from tests.integration.hostile_ground import Ground
+from tests.recordings import recorded, write
 from tests.servers import PostgresCluster
 
 if TYPE_CHECKING:
@@ -321,6 +322,7 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
         "time,value,sensor,greenhouse,tenant\n"
         "2024-07-01T10:00:00Z,7.25,T1,01,SARA\n2024-07-01T10:00:00Z,7.25,T1,01,SARA\n"
     )
+    write(ingest.directory / "a.jsonl.gz", [recorded({"TEMP_01": 7.5}, 0, TOPIC)])
     for command in (
         ("catalog", "list", "sensors"),
         ("catalog", "add", "tenant", "--name", "Hortamed", "--prefix", "HORTAMED"),
@@ -329,6 +331,7 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
         ("dead-letters", "replay"),
         ("dead-letters", "purge", "--all", "--yes"),
         ("import", "h.csv"),
+        ("replay", "a.jsonl.gz", "--direct", "--connections", "1"),
         ("reconcile",),
         ("schema", "status", "--database", "metadata"),
     ):
@@ -337,7 +340,7 @@ async def test_the_operator_looks_after_catalog_and_dead_letters(
     assert await installation.fetchval("select count(*) from iot.sensor_readings where value = 20.5") == 1
     export = ("export", "--since", "2024-01-01", "--tenant", "SARA", "--type", "temperature", "--json")
     done = ingest(*export, "--output", "h.jsonl", environment=installation.environment("reader"))
-    assert (done.returncode, report(done)["rows"]) == (0, 2), done.stderr
+    assert (done.returncode, report(done)["rows"]) == (0, 3), done.stderr
     refused = ingest("schema", "undo", "--database", "metadata", environment=environment)
     assert refused.returncode == 1
     assert "docs/database-logins.md" in refused.stderr

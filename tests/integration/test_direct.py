@@ -220,6 +220,7 @@ async def test_a_database_away_ends_it_with_the_point(
     await fetch(dsn, "alter table iot.sensor_readings rename to away")
     report = await backfills(path, batch=100)
     assert "iot.sensor_readings" in (report.failure or "")
+    assert (report.failure or "").endswith("; run `ingest schema migrate`")
     assert (report.account.messages, report.point.finished) == (0, False)
     await fetch(dsn, "alter table iot.away rename to sensor_readings")
     ended = await fetch(dsn, "select count(*) from pg_stat_activity where application_name like '%(direct)'")
