@@ -6,6 +6,7 @@ The servers are started once a run, on free loopback ports. A missing one fails 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import uuid
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 EXTERNAL_TIMESERIES = "INGEST_TEST_TIMESERIES_DSN"
 
 load_profile()
+gc.set_threshold(100_000, 20, 20)  # as `ingest` does: 3 600 tests are objects that stay
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.acceptance.maintained_rows import breaches, settings_of
-from tests.servers import postgres_programs
+from tests.postgres_programs import postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
