@@ -60,6 +60,7 @@ class Backfills:
         self.dsn = dsn
         self.point = DirectPoint()
         self.points: list[DirectPoint] = []
+        self.retried: list[str] = []
 
     async def __call__(
         self,
@@ -82,6 +83,7 @@ class Backfills:
             rejects=rejects,
             stop=stop,
             on_progress=on_progress,
+            on_retry=lambda fault, _: self.retried.append(str(fault)),
         )
         if rejects is not None:
             rejects.close()

@@ -12,7 +12,7 @@ import asyncio
 import signal
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ingest.decode import Decoder, Routes
 from ingest.errors import DatabaseFault
@@ -110,6 +110,13 @@ class Taken:
     """Of the lines that are no messages."""
 
 
+class Retried(NamedTuple):
+    """What a process says of a try that failed, before its answer: the fault, and how long it waits."""
+
+    text: str
+    wait_s: float
+
+
 class Backfill:
     """Takes lines in; see the module's header."""
 
@@ -191,7 +198,8 @@ class Backfill:
 def serve(settings: Settings, line: Connection) -> None:
     """Be a process of a backfill: answer lines with what became of them, until the other end is closed.
 
-    Answers None once it is ready, a Taken for each batch, and a DatabaseFault's text before it ends for one.
+    Answers None once it is ready, a Taken for each batch, and a DatabaseFault's text before it ends for one;
+    before an answer there may be any number of Retried.
     """
     configure("error", settings.observe.log_format)
     for number in (signal.SIGINT, signal.SIGTERM):  # its parent ends it, after the batch
@@ -202,7 +210,9 @@ def serve(settings: Settings, line: Connection) -> None:
 async def _serve(settings: Settings, line: Connection) -> None:
     backfill: Backfill | None = None
     try:
-        backfill = await Backfill.prepared(settings)
+        backfill = await Backfill.prepared(
+            settings, lambda fault, wait_s: line.send(Retried(str(fault), wait_s))
+        )
         with seldom_collected():
             line.send(None)
             while True:

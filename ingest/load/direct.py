@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from ingest.errors import CheckFailed, DatabaseFault, IngestError
-from ingest.load.backfill import Account, Backfill, Taken, serve
+from ingest.errors import CheckFailed, DatabaseFault, IngestError, Unavailable
+from ingest.load.backfill import Account, Backfill, Retried, Taken, serve
 from ingest.load.direct_point import DirectPoint
 from ingest.load.garbage import seldom_collected
 from ingest.load.opening import size_of
@@ -304,7 +304,8 @@ def pieces_of(files: Sequence[Path], start: Position, piece_lines: int) -> Itera
 class _Process:
     """A process that serves a connection; its end of the pipe is closed when this process ends."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_retry: Callable[[DatabaseFault, float], None]) -> None:
+        self._on_retry = on_retry
         # Not forked: this process has an event loop, and threads.
         context = get_context("spawn")
         self._line, its_end = context.Pipe()
@@ -331,7 +332,8 @@ class _Process:
 
     async def _answer(self) -> object:
         try:
-            answer: object = await self._in_thread(self._line.recv)
+            while isinstance(answer := await self._in_thread(self._line.recv), Retried):
+                self._on_retry(Unavailable(answer.text), answer.wait_s)
         except (EOFError, OSError) as error:
             raise CheckFailed("a process of the backfill has ended; run it again with --resume") from error
         match answer:
@@ -363,7 +365,7 @@ async def _takers(
         finally:
             await backfill.close()
         return
-    processes = [_Process(settings) for _ in range(connections)]
+    processes = [_Process(settings, on_retry) for _ in range(connections)]
     try:
         for process in processes:
             await process.ready()

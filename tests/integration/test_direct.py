@@ -7,6 +7,7 @@ import gzip
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from ingest.load.recording import Damage, Recording, line_of
 from ingest.write import backfiller
 from tests.histories import HOUSE, PROBE, fetch, register, rows
+from tests.proxy import Proxy
 from tests.recordings import MAP_TOPIC, START_US, Backfills, messages_in, numbered, recorded, write
 
 if TYPE_CHECKING:
@@ -227,6 +229,17 @@ async def test_a_database_away_ends_it_with_the_point(
     assert ended[0][0] == 0, "no connection is left behind"
     report = await backfills(path, batch=100, resume=True)
     assert (report.failure, report.account.written) == (None, 1_000)
+
+
+async def test_a_process_tells_of_a_connection_that_it_lost(dsn: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", numbered(200), block=50)
+    async with Proxy(urlsplit(dsn).port or 0) as proxy:
+        backfills = Backfills(proxy.url(dsn))
+        proxy.set_trap(b"PGCOPY", "cut", forward=False)
+        report = await backfills(path, batch=50, connections=2)
+        assert proxy.sprung.is_set()
+    assert (report.failure, len(await rows(dsn))) == (None, 200)
+    assert len(backfills.retried) == 1
 
 
 async def test_a_process_killed_ends_it_with_the_point(

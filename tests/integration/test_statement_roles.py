@@ -75,6 +75,10 @@ PERMITTED = {
     "operate.catalog.LIST_SQL[units]": "wor",
     "operate.catalog.LIST_SQL[aliases]": "wor",
     # `ingest catalog add` and `import`
+    "operate.catalog_rows.UNIT_SQL": "wor",
+    "operate.catalog_rows.SENSOR_TYPE_SQL": "wor",
+    "operate.catalog_rows.INSERT_UNIT_SQL": "o",
+    "operate.catalog_rows.INSERT_SENSOR_TYPE_SQL": "o",
     "operate.catalog_rows.TENANT_SQL": "wor",
     "operate.catalog_rows.GREENHOUSE_SQL": "wor",
     "operate.catalog_rows.SENSOR_SQL": "wor",
