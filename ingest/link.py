@@ -144,13 +144,16 @@ class Link:
             await asyncio.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - jitter
 
     async def leave(self) -> None:
-        """Have the broker prove the last PUBACKs, then disconnect and keep the session."""
+        """Have the broker prove the last PUBACKs, then disconnect and keep the session.
+
+        What of the list has no PUBACK on this connection, no answer can prove: it is for whoever comes next.
+        """
         session = self._session
         if session is None or session.closed.done():
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PROOF_PATIENCE_S):
-                while self.ledger.pending and not session.closed.done():
+                while self.ledger.provable and not session.closed.done():
                     self._answered.clear()
                     if not self.ledger.ping_outstanding:
                         session.ping()

@@ -101,6 +101,11 @@ class AckLedger:
         return self._acknowledged > (self._pings[-1] if self._pings else 0)
 
     @property
+    def provable(self) -> bool:
+        """Whether PUBACKs were written that are not proved yet: the answer to a PINGREQ may do that."""
+        return self._acknowledged > 0
+
+    @property
     def ping_outstanding(self) -> bool:
         """Whether a PINGREQ waits for its answer."""
         return bool(self._pings)

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def committing(dsn: str, url: str, *filters: str) -> AsyncIterator[Committer]:
-    """Have a committer take in what comes for *filters*, in a session of its own, until the block ends."""
+async def committing(
+    dsn: str, url: str, *filters: str, client_id: str | None = None
+) -> AsyncIterator[Committer]:
+    """Have a committer take in what comes for *filters*, until the block ends, in a session of its own."""
     broker = {
-        "client_id": f"test-{uuid.uuid4().hex[:12]}",
+        "client_id": client_id or f"test-{uuid.uuid4().hex[:12]}",
         "filters": filters,
         "reconnect_min_s": 0.05,
         "reconnect_max_s": 0.1,
