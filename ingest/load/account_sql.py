@@ -97,7 +97,7 @@ ROWS_BY_TYPE: Final = """
     order by rows desc, t.name
 """
 
-# as above; $4 the width of a part of the time between
+# as above; $4 the width of a part of the time between. A legacy row may hold NaN, which is larger than all.
 TIME_OF_TYPES: Final = """
     select
         t.name as sensor_type,
@@ -110,6 +110,7 @@ TIME_OF_TYPES: Final = """
     where r.greenhouse_id = any ($1::uuid[])
         and r.time >= $2
         and r.time <= $3
+        and abs(r.value) < 'infinity'
     group by 1, 2, 3
     order by 1, 2, 3
 """

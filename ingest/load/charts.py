@@ -50,6 +50,9 @@ _LETTER: Final = 6.6
 _BAR, _GAP = 13, 16
 _MOST_TICKS: Final = 6
 _LEAST: Final = 1e-12
+_MOST: Final = 1e300
+_LONG: Final = 1e9
+"""Ticks so far apart are told with an exponent: any gateway may send 1e308, which has 309 digits."""
 _STEPS: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -128,8 +131,12 @@ def text(value: object) -> str:
 
 def linear(values: Iterable[float], label: str, *, from_zero: bool = True, tight: bool = False) -> Axis:
     """Make an axis that holds *values*; its ends are ticks, or with *tight* the outermost values."""
-    # What is as good as 0 is 0: an axis of 5e-324 has no ticks that a float can hold.
-    held = [value if abs(value) > _LEAST else 0.0 for value in values if math.isfinite(value)] or [0.0]
+    # What is as good as 0 is 0: an axis of 5e-324 has no ticks that a float can hold, nor has one of 1e308.
+    held = [
+        max(-_MOST, min(_MOST, value)) if abs(value) > _LEAST else 0.0
+        for value in values
+        if math.isfinite(value)
+    ] or [0.0]
     low, high = min(held), max(held)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -142,7 +149,8 @@ def linear(values: Iterable[float], label: str, *, from_zero: bool = True, tight
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     places = max(0, -math.floor(math.log10(step)))
-    marks = tuple((number * step, f"{number * step:,.{places}f}") for number in range(first, last + 1))
+    form = f",.{places}f" if step < _LONG else "g"
+    marks = tuple((number * step, f"{number * step:{form}}") for number in range(first, last + 1))
     return Axis(low, high, marks, label)
 
 

@@ -7,6 +7,7 @@ one column on a telephone, and prints with its tables unrolled.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from ingest.load.charts import STYLE, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LONG: Final = 1e15
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE: Final = """
     :root { color-scheme: light dark; --ink: #24292f; --faint: #57606a; --ground: #ffffff; --edge: #d0d7de;
@@ -96,10 +98,10 @@ def html(page: Page) -> str:
 
 
 def number(value: float | None) -> str:
-    """Give *value* as a person reads it: three digits that count, thousands apart."""
+    """Give *value* as a person reads it: three digits that count, thousands apart; NaN stays."""
     if value is None:
         return ""
-    if abs(value) >= 100 or value == int(value):  # noqa: PLR2004 (three digits)
+    if math.isfinite(value) and abs(value) < _LONG and (abs(value) >= 100 or value == int(value)):  # noqa: PLR2004
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

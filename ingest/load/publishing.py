@@ -48,11 +48,14 @@ def publish_packet(message: Publishable, packet_id: int, *, mqtt5: bool, dup: bo
     """Build the PUBLISH of *message*; *packet_id* 0 is QoS 0, which has none.
 
     Raises ValueError where the topic or a property is too long for MQTT, or is none: a recording may say
-    anything of its properties.
+    anything of both, and a broker ends the connection, with whatever was sent behind it at QoS 0.
     """
     first = _PUBLISH | message.retain
+    name = message.topic
+    if not name or "#" in name or "+" in name or "\0" in name:  # MQTT 5 4.7.1 and 4.7.3
+        raise ValueError("does not fit into a PUBLISH: no topic is called so")
     try:
-        topic = message.topic.encode()
+        topic = name.encode()
         if packet_id:
             first |= 0x02 | (_DUP if dup else 0)
             head = b"%b%b%b" % (_short(len(topic)), topic, _short(packet_id))

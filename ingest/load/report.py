@@ -189,7 +189,7 @@ def _day(name: str, day: Day) -> Figure:
         if middles and at_h - middles[-1][0] > 3 * step_h:
             middles.append((at_h - step_h, None))
         middles.append((at_h, part.middle))
-    values = [value for part in day.parts for value in (part.low, part.high)]
+    values = [each for part in day.parts for each in (part.low, part.high) if math.isfinite(each)] or [0.0]
     shown = _without_outliers(values)
     extremes = f"from {number(min(values))} to {number(max(values))} {day.unit}"
     beyond = "" if len(shown) == len(values) else f"; cut off: {extremes}"

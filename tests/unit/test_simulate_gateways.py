@@ -345,3 +345,11 @@ def test_whatever_is_asked_for_the_worker_finds_only_the_faults_that_were_made(
 def test_formats_are_those_documented() -> None:
     assert get_args(Format) == FORMATS
     assert len(FORMATS) == 8
+
+
+@pytest.mark.parametrize(("interval_s", "duration_s"), [(86_400.0, 3_600), (3.0, 1), (0.1, 0.1)])
+def test_nothing_is_published_outside_the_plan(interval_s: float, duration_s: float) -> None:
+    whole = plan(gateways=400, faults="few", interval_s=interval_s, duration_us=round(duration_s * 1_000_000))
+    times_us = [message.received_us for message in messages(whole)]
+    assert times_us
+    assert whole.start_us <= times_us[0] <= times_us[-1] < whole.end_us

@@ -149,11 +149,11 @@ class Gateway:
         self._sent_us = 0
 
     def messages(self) -> Iterator[Recorded]:
-        """Give every message, its `received_us` strictly increasing, until the plan ends."""
+        """Give every message, its `received_us` strictly increasing, from the plan's start until its end."""
         random, interval_us = self._random, self._interval_us
         jitter_us = 2 * _JITTER * interval_us
         powered_us = self._plan.start_us + round(random.uniform(0, _CONNECTED_WITHIN_S) * _SECOND_US)
-        if self._greets:
+        if self._greets and powered_us < self._plan.end_us:
             yield self._sent(powered_us, (STATUS_TOPIC, b"1"))
         first_us = powered_us + random.randrange(interval_us)
         unanswered: deque[Payload] = deque(maxlen=_MOST_UNANSWERED)
@@ -163,6 +163,7 @@ class Gateway:
         while True:
             read_us = first_us + number * interval_us
             read_us += int((random.random() - 0.5) * jitter_us)
+            read_us = max(read_us, powered_us)  # an interval of a day jitters by half an hour
             number += 1
             if read_us >= back_us:
                 for message in self._returned(back_us, unanswered, buffered):
