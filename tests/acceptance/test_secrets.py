@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import subprocess
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from ingest.cli import app
 from ingest.load.recording import Recorded, Recording
 from ingest.migrate import Database, migrate
 from tests.acceptance.command_line import CommandLine
+from tests.acceptance.forked import call
 from tests.integration.plain_postgres import create_timeseries_schema
 from tests.pages import page
 from tests.servers import PostgresCluster, free_port
@@ -162,16 +164,9 @@ def test_no_command_says_a_secret(
 
 def everything_said(ingest: CommandLine, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     """Call the program with --debug, tracebacks and all; give its exit code and both streams."""
-    done = subprocess.run(
-        ingest.command("--debug", *arguments),
-        env=environment,
-        cwd=ingest.directory,
-        input=b"1",
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, (done.stdout + done.stderr).decode()
+    output = ingest.directory / f"{uuid.uuid4().hex}.output"
+    code = call(["--debug", *arguments], environment, ingest.directory, b"1", output)
+    return code, output.read_text()
 
 
 @pytest.mark.parametrize(
