@@ -39,7 +39,8 @@ def print_status(found: Findings, breaches: Sequence[Breach], remarks: Sequence[
     for fault in found.faults:
         print_line(f"\nNOT LOOKED AT: {fault.what}")
     if not breaches:
-        print_line("\nnothing is beyond its threshold" if not found.faults else "\nwhat was seen is well")
+        partly = "what was seen is well" if found.seen else "nothing of ours was seen"
+        print_line(f"\n{partly if found.faults else 'nothing is beyond its threshold'}")
         return
     print_line(f"\nBEYOND ITS THRESHOLD: {len(breaches)}")
     for breach in breaches:
