@@ -36,7 +36,8 @@ def run(
             settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
         )
         if refresh and not dry_run and not stop.is_set():
-            report.hours_noted = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
+            done = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
+            report.hours_computed, report.hours_noted = done
         report.interrupted = stop.is_set()
         return report
 
@@ -98,6 +99,8 @@ def _print(report: Report) -> None:
         ]
         print_line(f"readings that differ, the first {len(shown)}: decide which is right, delete the other")
         print_table(columns, shown, empty="")
+    if report.hours_computed is not None:
+        print_line(f"{report.hours_computed} hours (each of a greenhouse and type) computed again")
     if report.hours_noted:
         remark(
             f"{report.hours_noted} hours (each of a greenhouse and type) are noted: the job "

@@ -113,8 +113,8 @@ async def _refresh(ground: Ground, task: Task) -> str | None:
     if task.arguments:
         await ground.timeseries.execute(sql.REFRESH, *task.arguments)
         return None
-    left = await recompute_noted_hours(ground.settings, stop=ground.stop)
-    return f"{task.what}: {left} are left, of hours that are not over" if left else None
+    done = await recompute_noted_hours(ground.settings, stop=ground.stop)
+    return f"{task.what}: {done.left} are left, of hours that are not over" if done.left else None
 
 
 JOBS: Final = Step("jobs", "background jobs whose last run failed", _look_at_jobs, _run)

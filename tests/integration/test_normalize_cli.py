@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,11 @@ async def test_all_mapped_is_exit_0_and_so_is_nothing_to_do(
         await connection.close()
     first = await asyncio.to_thread(ingest, "normalize", "--refresh", "--rate", "100000")
     assert (first.returncode, first.stderr) == (0, "")
+    computed = re.search(
+        r"^(\d+) hours \(each of a greenhouse and type\) computed again$", first.stdout, re.MULTILINE
+    )
+    assert computed is not None
+    assert int(computed[1]) > 0
     second = await asyncio.to_thread(ingest, "normalize", "--json")
     assert second.returncode == 0
     assert json.loads(second.stdout)["found"] == 0
