@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.operate.names import Names
-    from ingest.operate.status_facts import Findings
+    from ingest.operate.status_facts import Aggregate, Findings
     from ingest.operate.status_judge import Breach
 
 _SHOWN = 10
@@ -108,7 +108,7 @@ def _aggregates(found: Findings) -> None:
         (
             each.name,
             minute(each.watermark),
-            None if each.watermark is None else span((found.at - each.watermark).total_seconds()),
+            _lacks(each),
             "STALE" if each.stale else None,
             minute(each.last_run_started_at),
             each.status,
@@ -123,6 +123,15 @@ def _aggregates(found: Findings) -> None:
     print_table(columns, rows, empty="no continuous aggregate")
     if found.late is not None and found.late.hours:
         print_line(f"{found.late.hours} hours with late readings wait to be computed again")
+
+
+def _lacks(aggregate: Aggregate) -> str | None:
+    """Say how much an aggregate lacks of what it should have by now: nothing where no readings wait."""
+    if not aggregate.stale:
+        return None
+    if aggregate.watermark is None:
+        return "all"
+    return span((aggregate.wanted - aggregate.watermark).total_seconds())
 
 
 def _jobs(found: Findings) -> None:

@@ -18,7 +18,7 @@ from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.normalize import recompute_noted_hours
 from ingest.operate.normalize_sql import RUN_JOB_SQL
 from ingest.operate.status_facts import Job
-from ingest.operate.status_judge import label
+from ingest.operate.status_judge import label, up_to
 from ingest.operate.status_readings import chunks_of_readings, is_stale, read_aggregates
 from ingest.policy_settings import BUCKETS
 
@@ -73,9 +73,7 @@ async def _look_at_aggregates(ground: Ground) -> Look:
     for aggregate in (each for each in aggregates if each.name in ours):
         if await is_stale(ground.timeseries, aggregate, chunks):
             found = list(slices(aggregate, chunks[0][0]))
-            told.append(
-                f"{aggregate.name} has readings up to {aggregate.watermark or 'none'}: {len(found)} slices"
-            )
+            told.append(f"{aggregate.name} has {up_to(aggregate)}: {len(found)} slices")
             tasks += [
                 Task(
                     f"{aggregate.name} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
