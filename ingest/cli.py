@@ -6,6 +6,7 @@ library. Exit codes are kept by `commands/invocation.py`.
 """
 
 import gc
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -203,18 +204,19 @@ def normalize(
         bool,
         typer.Option(
             "--drop-legacy-columns",
-            help="Instead: drop the columns with names, for good; refused while a row or a view needs them.",
+            help="Instead, with --yes: drop the columns with names, for good; refused while one is needed.",
         ),
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Drop them without asking.")] = False,
     as_json: Json = False,
 ) -> None:
     """Give readings written with names their ids; may be stopped and run again."""
     from ingest.commands import normalizing  # noqa: PLC0415 (imported when called: quick --help)
 
-    if drop_legacy_columns and (dry_run or refresh or rate is not None):
-        raise typer.BadParameter("--drop-legacy-columns stands alone")
+    if refresh or rate is not None if drop_legacy_columns else yes:
+        raise typer.BadParameter("--drop-legacy-columns takes --dry-run and --yes, which only it takes")
     if drop_legacy_columns:
-        finish(context, lambda invocation: normalizing.drop_columns(invocation, as_json=as_json))
+        finish(context, partial(normalizing.drop_columns, dry_run=dry_run, yes=yes, as_json=as_json))
     finish(
         context,
         lambda invocation: normalizing.run(

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ingest import migrate
-from ingest.commands.report import print_json, print_line, print_table
+from ingest.commands.invocation import EXIT_INTERRUPTED
+from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.migrate import Database
 from ingest.operate.encoding import wrong_encoding
@@ -33,7 +34,8 @@ def chosen(only: str | None) -> Sequence[Database]:
 def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
     """Apply what is pending, one line a file as it is done.
 
-    Refuses DSNs that are exchanged, and a database that is not in UTF8, before it changes either.
+    Refuses DSNs that are exchanged, and a database that is not in UTF8, before it changes either. After
+    Ctrl-C it says how far it came.
     """
     databases = chosen(only)
     settings = invocation.settings(*(database.value for database in databases))
@@ -62,11 +64,22 @@ def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
                 on_applied=partial(report, database),
             )
 
-    asyncio.run(run())
+    interrupted = False
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        interrupted = True
     if as_json:
-        print_json({"applied": applied})
-    elif not applied:
+        print_json({"applied": applied, "interrupted": interrupted})
+    elif not (applied or interrupted):
         print_line("nothing to apply: the schema is up to date")
+    if interrupted:
+        last = "".join(f", the last {each['database']} {each['version']}" for each in applied[-1:])
+        remark(
+            f"stopped at your word: {len(applied)} files were applied{last}, and stay so; the one under way "
+            "is not recorded: run `ingest schema migrate` again to go on"
+        )
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.operate.names import Names
-    from ingest.operate.status_facts import Findings
+    from ingest.operate.status_facts import Aggregate, Findings
     from ingest.operate.status_judge import Breach
 
 _SHOWN = 10
@@ -39,7 +39,8 @@ def print_status(found: Findings, breaches: Sequence[Breach], remarks: Sequence[
     for fault in found.faults:
         print_line(f"\nNOT LOOKED AT: {fault.what}")
     if not breaches:
-        print_line("\nnothing is beyond its threshold" if not found.faults else "\nwhat was seen is well")
+        partly = "what was seen is well" if found.seen else "nothing of ours was seen"
+        print_line(f"\n{partly if found.faults else 'nothing is beyond its threshold'}")
         return
     print_line(f"\nBEYOND ITS THRESHOLD: {len(breaches)}")
     for breach in breaches:
@@ -107,7 +108,7 @@ def _aggregates(found: Findings) -> None:
         (
             each.name,
             minute(each.watermark),
-            None if each.watermark is None else span((found.at - each.watermark).total_seconds()),
+            _lacks(each),
             "STALE" if each.stale else None,
             minute(each.last_run_started_at),
             each.status,
@@ -122,6 +123,15 @@ def _aggregates(found: Findings) -> None:
     print_table(columns, rows, empty="no continuous aggregate")
     if found.late is not None and found.late.hours:
         print_line(f"{found.late.hours} hours with late readings wait to be computed again")
+
+
+def _lacks(aggregate: Aggregate) -> str | None:
+    """Say how much an aggregate lacks of what it should have by now: nothing where no readings wait."""
+    if not aggregate.stale:
+        return None
+    if aggregate.watermark is None:
+        return "all"
+    return span((aggregate.wanted - aggregate.watermark).total_seconds())
 
 
 def _jobs(found: Findings) -> None:

@@ -18,7 +18,7 @@ from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.normalize import recompute_noted_hours
 from ingest.operate.normalize_sql import RUN_JOB_SQL
 from ingest.operate.status_facts import Job
-from ingest.operate.status_judge import label
+from ingest.operate.status_judge import label, up_to
 from ingest.operate.status_readings import chunks_of_readings, is_stale, read_aggregates
 from ingest.policy_settings import BUCKETS
 
@@ -73,9 +73,7 @@ async def _look_at_aggregates(ground: Ground) -> Look:
     for aggregate in (each for each in aggregates if each.name in ours):
         if await is_stale(ground.timeseries, aggregate, chunks):
             found = list(slices(aggregate, chunks[0][0]))
-            told.append(
-                f"{aggregate.name} has readings up to {aggregate.watermark or 'none'}: {len(found)} slices"
-            )
+            told.append(f"{aggregate.name} has {up_to(aggregate)}: {len(found)} slices")
             tasks += [
                 Task(
                     f"{aggregate.name} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
@@ -113,8 +111,8 @@ async def _refresh(ground: Ground, task: Task) -> str | None:
     if task.arguments:
         await ground.timeseries.execute(sql.REFRESH, *task.arguments)
         return None
-    left = await recompute_noted_hours(ground.settings, stop=ground.stop)
-    return f"{task.what}: {left} are left, of hours that are not over" if left else None
+    done = await recompute_noted_hours(ground.settings, stop=ground.stop)
+    return f"{task.what}: {done.left} are left, of hours that are not over" if done.left else None
 
 
 JOBS: Final = Step("jobs", "background jobs whose last run failed", _look_at_jobs, _run)

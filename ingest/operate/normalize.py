@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.errors import CheckFailed
 from ingest.migrate import Database
@@ -92,10 +92,17 @@ async def normalize(
     return report
 
 
+class Recomputed(NamedTuple):
+    """Noted hours, each of a greenhouse and type: computed again, and noted still."""
+
+    hours: int
+    left: int
+
+
 async def recompute_noted_hours(
     settings: Settings, *, stop: asyncio.Event, on_progress: Callable[[Progress], None] = lambda _: None
-) -> int:
-    """Run the job that computes the noted hours again until none is left; return how many there still are.
+) -> Recomputed:
+    """Run the job that computes the noted hours again until none is left.
 
     What is left are hours not over yet, which the refresh policies do, or those noted again meanwhile.
     """
@@ -105,13 +112,15 @@ async def recompute_noted_hours(
             if job_id is None:
                 raise CheckFailed("there is no job recompute_late_buckets: run `ingest schema verify`")
             total = left = int(await connection.fetchval(sql.NOTES_SQL))
+            hours = 0
             while left and not stop.is_set():
                 on_progress(Progress("aggregates", total - left, total))
                 await connection.execute(sql.RUN_JOB_SQL, job_id)
                 before, left = left, int(await connection.fetchval(sql.NOTES_SQL))
                 if left >= before:
                     break
-            return left
+                hours += before - left
+            return Recomputed(hours, left)
 
 
 async def _survey(

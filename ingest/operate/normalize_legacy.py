@@ -90,12 +90,36 @@ _STEPS = (
     "alter table iot.sensor_readings drop column unit",
 )
 
+_NAMES = "select count(sensor_type) as sensor_types, count(unit) as units from iot.sensor_readings"
+
+
+class LegacyNames(NamedTuple):
+    """What dropping would take away: how many columns there are, and rows with something in each."""
+
+    columns: int
+    sensor_types: int
+    units: int
+
 
 class Dropped(NamedTuple):
     """What was done: the columns were there, and how many chunks were compressed anew before."""
 
     columns: int
     recompressed: int
+
+
+async def count_legacy_names(settings: Settings) -> LegacyNames:
+    """Count what drop_legacy_columns would take away, changing nothing; refuses what that refuses."""
+    with translated("look at the legacy columns"):
+        async with connected(settings.dsn("timeseries"), Database.TIMESERIES) as connection:
+            columns = int(await connection.fetchval(sql.LEGACY_COLUMNS_SQL))
+            if not columns:
+                return LegacyNames(0, 0, 0)
+            await _refuse_dependents(connection)
+            await _refuse_rows(connection, lambda _, __: None)
+            row = await connection.fetchrow(_NAMES)
+            assert row is not None, "an aggregate without groups has one row"  # noqa: S101 (for the type checker)
+            return LegacyNames(columns, row["sensor_types"], row["units"])
 
 
 async def drop_legacy_columns(

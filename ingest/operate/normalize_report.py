@@ -74,6 +74,8 @@ class Report:
     """Chunks decompressed for it, and compressed again."""
     hours_noted: int = 0
     """Notes for the aggregates that wait for recompute_late_buckets."""
+    hours_computed: int | None = None
+    """Of the notes, those whose aggregates were computed again at the end; None: that was not asked for."""
     seconds: float = 0.0
     interrupted: bool = False
     remarks: list[str] = field(default_factory=list)
@@ -123,6 +125,7 @@ class Report:
             "chunks": self.chunks,
             "recompressed": self.recompressed,
             "hours_noted": self.hours_noted,
+            "hours_computed": self.hours_computed,
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second),
             "interrupted": self.interrupted,

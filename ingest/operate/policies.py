@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import asyncpg
+
+from ingest.errors import Misconfigured
 from ingest.intervals import Interval
 from ingest.migrate import Database
 from ingest.migration_connection import connected, in_transaction, locked, translated
@@ -106,7 +109,7 @@ _STEPS: Final[dict[Kind, tuple[Step, ...]]] = {
 
 
 async def plan(dsn: str, settings: Settings, *, enable: bool = False) -> Plan:
-    """Return what differs, changing nothing. Raises MigrationError where the schema is not migrated."""
+    """Return what differs, changing nothing. Raises as read_live does."""
     async with connected(dsn, Database.TIMESERIES) as connection:
         return make_plan(settings, await read_live(connection), enable=enable)
 
@@ -171,10 +174,17 @@ async def read_spans(connection: Connection) -> None:
 
 
 async def read_live(connection: Connection) -> Live:
-    """Read chunk intervals and jobs; any role may. Spans come as Interval on this connection from then on."""
+    """Read chunk intervals and jobs; any role may. Spans come as Interval on this connection from then on.
+
+    Raises Misconfigured without TimescaleDB, MigrationError for tables and views that are not there.
+    """
     with translated("reading chunk intervals and jobs"):
         await read_spans(connection)
-        dimensions = await connection.fetch(_DIMENSIONS)
+        try:
+            dimensions = await connection.fetch(_DIMENSIONS)
+        except asyncpg.UndefinedTableError as error:
+            text = f"the timeseries database is not migrated: {error}; run `ingest schema migrate`"
+            raise Misconfigured(text, error.sqlstate) from error
         aggregates = await connection.fetch(_AGGREGATES)
         jobs = await connection.fetch(_JOBS)
     return Live(

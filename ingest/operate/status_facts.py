@@ -291,3 +291,8 @@ class Findings:
     coverage: list[Coverage] | None = None
     unmapped: list[Unmapped] | None = None
     quality: list[Quality] | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether there is anything of ours in what could be read: a database that is migrated has some."""
+        return bool(self.hypertables or self.jobs or self.coverage or self.dead_letters)

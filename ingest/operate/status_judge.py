@@ -177,7 +177,7 @@ def _jobs(found: Findings) -> Iterator[Breach]:
 def _aggregates(found: Findings) -> Iterator[Breach]:
     stale = [each for each in found.aggregates or () if each.stale]
     if stale:
-        told = [f"{each.name} (has {_up_to(each)})" for each in stale]
+        told = [f"{each.name} (has {up_to(each)})" for each in stale]
         yield Breach(
             "aggregates",
             f"readings wait to be aggregated in {some(told, len(told))}",
@@ -197,10 +197,6 @@ def _aggregates(found: Findings) -> Iterator[Breach]:
             f"{late.hours} hours with late readings wait to be computed again, for {span(waits_s)}",
             "ingest maintain daily --only aggregates --yes",
         )
-
-
-def _up_to(aggregate: Aggregate) -> str:
-    return "none" if aggregate.watermark is None else f"them up to {aggregate.watermark:%Y-%m-%d %H:%M} UTC"
 
 
 def _tables(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
@@ -357,6 +353,13 @@ def _disk(found: Findings, limits: StatusSettings) -> Iterator[Breach]:
 def label(job: Job) -> str:
     """Name a job."""
     return f"job {job.job_id} ({job.procedure} of {job.subject})"
+
+
+def up_to(aggregate: Aggregate) -> str:
+    """Say what an aggregate has."""
+    if aggregate.watermark is None:
+        return "nothing yet"
+    return f"readings up to {aggregate.watermark:%Y-%m-%d %H:%M} UTC"
 
 
 def some(things: Sequence[str], shown: int = _SHOWN) -> str:

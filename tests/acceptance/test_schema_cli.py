@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,6 +171,44 @@ def test_verify_is_item_by_item_and_names_what_is_missing(
         "metadata: missing: trigger metadata.sensors sensors_notify_sensor_changed",
     ]
     assert report(ingest("schema", "verify", *METADATA, "--json", environment=environment))["ok"] is False
+
+
+def test_a_migration_that_is_interrupted_says_how_far_it_came(
+    ingest: CommandLine, cluster: PostgresCluster
+) -> None:
+    dsn = cluster.create_database()
+    interrupted = asyncio.run(interrupted_at_its_third_file(ingest, dsn))
+    assert interrupted.returncode == 130
+    assert "Traceback" not in interrupted.stderr
+    assert interrupted.stderr.endswith(
+        "ingest: stopped at your word: 2 files were applied, the last metadata 12, and stay so; the one "
+        "under way is not recorded: run `ingest schema migrate` again to go on\n"
+    )
+    again = ingest("schema", "migrate", *METADATA, "--json", environment={"INGEST_METADATA_DSN": dsn})
+    assert (again.returncode, report(again)["interrupted"]) == (0, False)
+    assert report(again)["applied"][0]["version"] == "12_1"
+
+
+async def interrupted_at_its_third_file(ingest: CommandLine, dsn: str) -> subprocess.CompletedProcess[str]:
+    """Migrate while somebody else is about to make a table of the third file; Ctrl-C before that is over."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("create schema metadata")
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("create table metadata.unit_aliases (alias text)")
+        ingest.environment["INGEST_METADATA_DSN"] = dsn
+        process = ingest.start("schema", "migrate", *METADATA, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, b"".join(lines).decode() + output.decode(), errors.decode()
+    )
 
 
 def test_undo_refuses_names_the_dump_and_the_dump_brings_the_rows_back(

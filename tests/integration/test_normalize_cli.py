@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,9 +101,42 @@ async def test_all_mapped_is_exit_0_and_so_is_nothing_to_do(
         await connection.close()
     first = await asyncio.to_thread(ingest, "normalize", "--refresh", "--rate", "100000")
     assert (first.returncode, first.stderr) == (0, "")
+    computed = re.search(
+        r"^(\d+) hours \(each of a greenhouse and type\) computed again$", first.stdout, re.MULTILINE
+    )
+    assert computed is not None
+    assert int(computed[1]) > 0
     second = await asyncio.to_thread(ingest, "normalize", "--json")
     assert second.returncode == 0
     assert json.loads(second.stdout)["found"] == 0
+    await dropped_with_consent_only(timescale_dsn, ingest)
+
+
+async def dropped_with_consent_only(
+    dsn: str, ingest: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Drop the legacy columns of a database where no row needs them any more."""
+    names = "select count(sensor_type), count(unit) from iot.sensor_readings"
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("drop materialized view iot.sensor_readings_hourly_v11")
+        await connection.execute("drop materialized view iot.sensor_readings_daily_by_tenant_v11")
+        before = await connection.fetchrow(names)
+        assert before is not None
+        refused = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns")
+        looked = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns", "--dry-run")
+        assert await connection.fetchrow(names) == before
+    finally:
+        await connection.close()
+    told = (
+        f"iot.sensor_readings.sensor_type (something in {before[0]} rows) and .unit "
+        f"(in {before[1]} rows) would be dropped for good"
+    )
+    assert refused.returncode == 2
+    assert f"{told}; nothing was dropped: add --yes" in refused.stderr
+    assert (looked.returncode, looked.stdout) == (0, f"{told}\n")
+    dropped = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns", "--yes", "--json")
+    assert (dropped.returncode, json.loads(dropped.stdout)["columns_dropped"]) == (0, 2)
 
 
 async def test_what_is_not_migrated_says_so(
@@ -114,13 +148,13 @@ async def test_what_is_not_migrated_says_so(
     assert "run `ingest schema migrate`" in refused.stderr
 
 
-async def test_dropping_the_columns_stands_alone_and_is_refused(
+async def test_dropping_the_columns_takes_no_other_option_and_is_refused(
     timescale_dsn: str, ingest: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     await live_content(timescale_dsn)
-    usage = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns", "--dry-run")
+    usage = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns", "--refresh")
     assert usage.returncode == 2
-    assert "stands alone" in usage.stderr
+    assert "takes --dry-run and --yes" in usage.stderr
     refused = await asyncio.to_thread(ingest, "normalize", "--drop-legacy-columns")
     assert refused.returncode == 1
     assert "sensor_readings_daily_by_tenant_v11" in refused.stderr or "hourly_v11" in refused.stderr

@@ -28,7 +28,7 @@ from ingest.operate.status_facts import (
     Unmapped,
 )
 from ingest.operate.status_forecast import Forecast, forecast
-from ingest.operate.status_judge import judge, remarks, some, span
+from ingest.operate.status_judge import judge, remarks, some, span, up_to
 from ingest.operation_settings import StatusSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -120,6 +120,8 @@ def test_each_threshold_is_passed_by_a_little() -> None:
     assert breaches(jobs=[replace(JOB, missed=True)]) == ["scheduler"]
     assert breaches(jobs=[replace(JOB, missed=True, running=True)]) == []
     assert breaches(aggregates=[replace(AGGREGATE, stale=True)]) == ["aggregates"]
+    assert up_to(AGGREGATE) == "readings up to 2026-03-01 12:00 UTC"
+    assert up_to(replace(AGGREGATE, watermark=None)) == "nothing yet"
     assert breaches(late=LateHours(1, NOW - timedelta(minutes=61))) == ["late_hours"]
     assert breaches(invalid_indexes=["iot.x"]) == ["indexes"]
     assert breaches(readings=ReadingsCoverage(1, 1, 1_000_000, 1)) == ["readings"]
