@@ -287,6 +287,10 @@ def test_decode_resolves_with_the_catalog(ingest: CommandLine, postgres_cluster:
     )
     assert [each["reason"] for each in found["rejections"]] == ["out_of_range", "unknown_sensor_type"]
     assert found["catalog"]["greenhouses"] == 1
+    (ingest.directory / "faulty.json").write_text('{"tenants": [{"name": "a"}]}')
+    faulty = ingest("catalog", "import", "faulty.json", environment=environment)
+    said = "tenants[0].prefix: Field required\n1 fault: nothing was written\n"
+    assert (faulty.returncode, faulty.stdout) == (1, said)
     table = ingest("decode", "--topic", "GREENHOUSE/SARA/01", stdin=payload, environment=environment)
     assert (table.returncode, table.stderr) == (1, "")
     assert "1 rows, 2 rejected, 0 null" in table.stdout
