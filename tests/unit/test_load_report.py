@@ -125,6 +125,8 @@ def test_the_last_total_counts_however_soon_it_comes() -> None:
     assert [*meter.rates] == []
     meter.total(5.5, 20, 20, last=True)
     assert [tuple(each) for each in meter.rates] == [(0.5, 40.0, 40.0)]
+    page = render(measured(rates=meter.rates, days=()))
+    assert (page.count("<circle"), page.count('<circle class="area s0"')) == (2, 1), "seen without a line"
 
 
 def test_latencies_keep_two_digits_and_the_longest_whole() -> None:
