@@ -161,7 +161,10 @@ def decode(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the rows and rejections one message would give. Nothing is written."""
+    """Show the rows and rejections one message would give. Nothing is written.
+
+    Exit 1 when something is rejected, or the catalog cannot be asked.
+    """
     from ingest.commands import decoding  # noqa: PLC0415 (imported when called: quick --help)
 
     finish(

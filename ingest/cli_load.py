@@ -3,8 +3,9 @@
 Imported with `ingest.cli`, so it imports no driver: see there.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -102,6 +103,26 @@ Deadline = Annotated[
     float,
     typer.Option(min=0.1, max=86_400, help="Seconds that the broker may be away, or acknowledge nothing."),
 ]
+_OF_DIRECT: Final = frozenset(("--direct", "--connections", "--resume", "--rejected", "--json"))
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Give the names of the options that are on the command line."""
+    return {
+        each.opts[0]
+        for each in context.command.params
+        if each.param_type_name == "option" and _is_given(context, each.name)
+    }
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name) if name is not None else None
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _named(options: Iterable[str]) -> str:
+    *others, last = sorted(options)
+    return f"{', '.join(others)} and {last}"
 
 
 @load_app.command()
@@ -183,9 +204,9 @@ def replay(
             "set INGEST_TIMESERIES_DSN, or INGEST_TIMESERIES_DSN_FILE"
         )
     if direct:
-        not_of_it = (broker, speed, rate, fast, gateways > 1, shift_time, loop, retained, verify, report)
-        if any(each not in (None, False) for each in not_of_it):
-            raise typer.BadParameter("with --direct there is no broker: only --resume goes with it")
+        if wrong := sorted(_given(context) - _OF_DIRECT):
+            these = f"{', '.join(wrong)} {'does' if len(wrong) == 1 else 'do'} not go with --direct"
+            raise typer.BadParameter(f"{these}, which has no broker; {_named(_OF_DIRECT - {'--direct'})} do")
         from ingest.commands import backfilling  # noqa: PLC0415 (imported when called: quick --help)
 
         finish(

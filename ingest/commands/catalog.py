@@ -119,9 +119,11 @@ def _print_import(report: ImportReport, *, dry_run: bool) -> None:
         print_line(fault)
     kinds = sorted(report.added | report.already_there)
     rows = [(kind, report.added[kind], report.already_there[kind]) for kind in kinds]
-    print_table(("kind", "new", "already there"), rows, empty="the file holds no entries")
+    if rows or not report.faults:  # what is wrong may be all that it holds
+        print_table(("kind", "new", "already there"), rows, empty="the file holds no entries")
     if report.faults:
-        print_line(f"{len(report.faults)} faults: nothing was written")
+        faults = "1 fault" if len(report.faults) == 1 else f"{len(report.faults)} faults"
+        print_line(f"{faults}: nothing was written")
     elif dry_run:
         print_line("dry run: nothing was written")
 

@@ -1,7 +1,8 @@
 """`ingest decode`: what the worker would make of one message; nothing is written, nothing acknowledged.
 
 Runs the worker's own decode and resolve stages. The catalog is read once when a metadata database is
-configured and answers; without it the readings are shown by name.
+configured; without it the readings are shown by name. Owns the exit code: 1 when anything was rejected, and
+when the catalog that is configured could not be asked.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def decode_message(
     """Print rows (or readings) and rejections of the payload in *file* ("-": stdin) published to *topic*.
 
     Times are judged as if it had been received at *received_at*, without it now. Returns 1 when
-    anything was rejected.
+    anything was rejected, or could not be looked at.
     """
     now = datetime.now(UTC)
     received = now if received_at is None else moment(received_at, now, "--received-at")
@@ -54,7 +55,10 @@ def decode_message(
         else:
             print_line("ignored by rule: an empty payload, or a topic of decode.ignore")
         return 0
-    catalog = asyncio.run(_catalog(settings)) if use_catalog else None
+    asks_catalog = use_catalog and settings.metadata_dsn is not None
+    if use_catalog and not asks_catalog:
+        remark("no metadata database is configured: readings are shown by name (metadata_dsn)")
+    catalog = asyncio.run(_catalog(settings)) if asks_catalog else None
     report: dict[str, Any] = {"topic": topic, "ignored": False, "nulls": decoded.nulls}
     rejections = list(decoded.rejections)
     if catalog is None:
@@ -77,7 +81,7 @@ def decode_message(
         _print(rows, rejections)
         noun = "readings" if catalog is None else "rows"
         print_line(f"{len(rows)} {noun}, {len(rejections)} rejected, {decoded.nulls} null")
-    return 1 if rejections else 0
+    return 1 if rejections or (asks_catalog and catalog is None) else 0
 
 
 def _read(file: str) -> bytes:
@@ -88,14 +92,14 @@ def _read(file: str) -> bytes:
 
 
 async def _catalog(settings: Settings) -> Catalog | None:
-    if settings.metadata_dsn is None:
-        remark("no metadata database is configured: readings are shown by name (metadata_dsn)")
-        return None
     loader = CatalogLoader(settings.dsn("metadata"), settings.resolve, lambda _: None)
     try:
         return await loader.load()
     except IngestError as error:
-        remark(f"the catalog cannot be read, readings are shown by name: {error}")
+        remark(
+            f"the catalog cannot be read: {error}\nreadings are shown by name, and what the catalog would "
+            "refuse was not looked for; --no-catalog does without it"
+        )
         return None
     finally:
         await loader.close()

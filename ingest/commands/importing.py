@@ -93,10 +93,17 @@ def run(
             on_retry=tell_retry,
         )
 
-    return ended(carried_out(work), _print, as_json=as_json)
+    return ended(carried_out(work), show, as_json=as_json)
 
 
-def _print(report: ImportReport) -> None:
+def show(report: ImportReport) -> None:
+    """Print *report* for people."""
+    if not report.survey.whole:
+        print_line(
+            f"stopped after a look at {report.survey.records} records, before all were looked at: "
+            f"nothing was written, {report.seconds:.1f} s"
+        )
+        return
     would = "would be " if report.dry_run else ""
     print_line(f"{report.read} of {report.survey.records} records read, {report.seconds:.1f} s")
     lines = (

@@ -122,6 +122,7 @@ class _Outcome:
             "done_before": tally.skipped,
             "unheard": self.unheard,
             "reconnects": self.reconnects,
+            **self.meter.puback_ms(),
             "seconds": round(tally.seconds, 3),
             "messages_per_s": round(tally.settled / tally.seconds, 1) if tally.seconds else None,
             "late_s": round(self.replay.late_s, 3),
@@ -362,6 +363,8 @@ def _print(outcome: _Outcome) -> None:
     for count, text in lines:
         if count:
             print_line(f"{count:>12} {text}")
+    if pubacks := [f"{each:g}" for each in outcome.meter.puback_ms().values() if each is not None]:
+        print_line(f"from PUBLISH to PUBACK: p50 {pubacks[0]} ms, p99 {pubacks[1]} ms")
     if replay.late_s >= 1:
         print_line(f"{replay.late_s:>12.1f} seconds behind the recording's own times, at most")
     if tally.first_refused:

@@ -268,8 +268,7 @@ def _report(outcome: _Outcome, targets: Targets, *, as_json: bool) -> dict[str, 
             "unheard": outcome.unheard,
             "reconnects": outcome.reconnects,
             "failure": outcome.failure,
-            "puback_p50_ms": published.latency_at_ms(0.5),
-            "puback_p99_ms": published.latency_at_ms(0.99),
+            **outcome.meter.puback_ms(),
             "late_s": round(published.pace.late_s, 3),
         }
     if as_json:

@@ -79,7 +79,10 @@ class EmbeddedBroker(EmbeddedServer):
 
     def _started(self) -> Child:
         if importlib.util.find_spec("iotcore") is None:
-            raise EmbeddedError("the embedded broker needs 'pip install iotcore'")
+            raise EmbeddedError(
+                "the embedded broker needs iotcore, which is not installed: "
+                "pip install 'greenhouse-ingest[embedded]'"
+            )
         ports = _free_ports(self._ports)
         with tempfile.TemporaryDirectory(prefix="greenhouse-broker-") as directory:
             config = Path(directory) / "rumqttd.toml"

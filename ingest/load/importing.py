@@ -73,6 +73,8 @@ class Survey:
     """What a look at every record found. Nothing is written yet."""
 
     records: int = 0
+    whole: bool = False
+    """Whether that is all of them: a word to stop may come before."""
     first_us: int | None = None
     last_us: int | None = None
     """The span of those that have a row."""
@@ -143,7 +145,7 @@ class ImportReport:
             "dry_run": self.dry_run,
             "interrupted": self.interrupted,
             "seconds": round(self.seconds, 3),
-            "records": self.survey.records,
+            "records": self.survey.records if self.survey.whole else None,
             "readings": {
                 "read": self.read,
                 "written": self.written,
@@ -281,6 +283,7 @@ class _Import:
                     await self._breathe()
             done_bytes += table.bytes
             faults += self.columns.unseen(str(table.path))
+        survey.whole = True
         faults += survey.faults(reject_names=reject_names)
         if faults:
             advice = "nothing was written"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -33,27 +32,15 @@ class Published:
     acknowledged: int = 0
     refused: int = 0
     first_refusal: str | None = None
-    latency_ms: Counter[int] = field(default_factory=Counter)
-    """How long PUBACKs took, counted by the millisecond."""
 
-    def on_acknowledged(self, _gateway: int, _message: Recorded, sent_us: int, acked_us: int) -> None:
+    def on_acknowledged(self, _gateway: int, _message: Recorded, _sent_us: int, _acked_us: int) -> None:
         """Count a PUBACK."""
         self.acknowledged += 1
-        self.latency_ms[(acked_us - sent_us) // 1_000] += 1
 
     def on_refused(self, _gateway: int, _message: Recorded, why: str) -> None:
         """Count a message that the broker does not take."""
         self.refused += 1
         self.first_refusal = self.first_refusal or why
-
-    def latency_at_ms(self, share: float) -> int | None:
-        """Give the time within which *share* of the PUBACKs came; None without any."""
-        rest = share * self.latency_ms.total()
-        for taken_ms in sorted(self.latency_ms):
-            rest -= self.latency_ms[taken_ms]
-            if rest <= 0:
-                return taken_ms
-        return None
 
 
 async def publish(

@@ -41,6 +41,16 @@ class Latency(NamedTuple):
     counts: Mapping[int, int]
     most_us: int
 
+    def at_ms(self, share: float) -> float:
+        """Give the milliseconds within which *share* of them were done."""
+        if share < 1:
+            rest = share * sum(self.counts.values())
+            for taken_us in sorted(self.counts):
+                rest -= self.counts[taken_us]
+                if rest <= 0:
+                    return min(taken_us, self.most_us) / 1_000
+        return self.most_us / 1_000
+
 
 class DayPart(NamedTuple):
     """What the sensors of a type read in one part of the day: µs since 1970; 10, 50, 90 % of the values."""
@@ -145,6 +155,12 @@ class Meter:
     def latency(self, name: str) -> tuple[Latency, ...]:
         """Give the latencies under *name*; nothing where there was none."""
         return (Latency(name, dict(self._counts), self._most_us),) if self._counts else ()
+
+    def puback_ms(self) -> dict[str, float | None]:
+        """Give what reports say of the PUBACKs, as exact as their page; None without any."""
+        shares = {"puback_p50_ms": 0.5, "puback_p99_ms": 0.99}
+        found = self.latency("")
+        return {name: found[0].at_ms(share) if found else None for name, share in shares.items()}
 
 
 def rounded(taken_us: int) -> int:

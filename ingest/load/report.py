@@ -126,7 +126,7 @@ def latency_figure(name: str, latency: Latency) -> Figure:
         held[min(math.floor(math.log10(max(taken_us, 1)) * _BINS_A_TEN + 1e-9), last)] += count
     edges_ms = {place: 10 ** (place / _BINS_A_TEN) / 1_000 for place in range(first, last + 2)}
     bins = [charts.Bin(edges_ms[place], edges_ms[place + 1], count) for place, count in held.items()]
-    named = [(said, at_ms(latency, share)) for said, share in _SHARES]
+    named = [(said, latency.at_ms(share)) for said, share in _SHARES]
     total = sum(latency.counts.values())
     chart = charts.histogram(
         Title(
@@ -145,18 +145,6 @@ def latency_figure(name: str, latency: Latency) -> Figure:
 
 _SHARES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 _MARKED: Final = ("p50", "p99", "max")
-
-
-def at_ms(latency: Latency, share: float) -> float:
-    """Give the milliseconds within which *share* of them were done."""
-    if share >= 1:
-        return latency.most_us / 1_000
-    rest = share * sum(latency.counts.values())
-    for taken_us in sorted(latency.counts):
-        rest -= latency.counts[taken_us]
-        if rest <= 0:
-            return min(taken_us, latency.most_us) / 1_000
-    return latency.most_us / 1_000
 
 
 def _readings(measured: Measured) -> Figure:

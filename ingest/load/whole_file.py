@@ -1,7 +1,8 @@
 """A file that is there whole or not at all: written under another name, renamed at its end.
 
-A device or a pipe cannot be replaced: it is written straight into. Owns what the file system's refusals mean
-to the operator; blocks, and a pipe that nobody reads until somebody does.
+What it is made for holds customers' data: it is for its owner alone, as recordings are, unless the file that
+it replaces was for others, too. A device or a pipe cannot be replaced: it is written straight into. Owns what
+the file system's refusals mean to the operator; blocks, and a pipe that nobody reads until somebody does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LEVEL: Final = 6
+_MODE: Final = 0o600
 
 
 class WholeFile:
@@ -56,8 +58,9 @@ class WholeFile:
             return self.path.open("wb")
         self._place = self.path.resolve()
         self._unfinished = self._place.with_name(f".{self._place.name}.{os.getpid()}")
-        raw = self._unfinished.open("wb")
-        if found is not None:  # whoever made it for few to read gets it so again
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        raw = os.fdopen(os.open(self._unfinished, flags, _MODE), "wb")
+        if found is not None:  # whoever made it for few, or for more, to read gets it so again
             os.fchmod(raw.fileno(), stat.S_IMODE(found.st_mode))
         return raw
 

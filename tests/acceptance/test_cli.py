@@ -174,10 +174,13 @@ def test_an_unreachable_database_is_one_line_and_exit_1(ingest: CommandLine) -> 
         (line,) = done.stderr.splitlines()
         assert line.startswith("ingest: ")
         assert SECRET not in line
-    # The dry run goes on without the catalog.
+    # Shown by name, but what the catalog would refuse was not looked for: no check that passed.
     done = ingest("decode", "--topic", TOPIC, stdin=b"1", environment=environment)
-    assert done.returncode == 0
+    assert (done.returncode, "1 readings, 0 rejected" in done.stdout) == (1, True)
     assert "catalog cannot be read" in done.stderr
+    assert "what the catalog would refuse was not looked for; --no-catalog" in done.stderr
+    done = ingest("decode", "--topic", TOPIC, "--no-catalog", stdin=b"1", environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_check_says_what_is_missing_and_exits_1(ingest: CommandLine) -> None:
@@ -284,6 +287,10 @@ def test_decode_resolves_with_the_catalog(ingest: CommandLine, postgres_cluster:
     )
     assert [each["reason"] for each in found["rejections"]] == ["out_of_range", "unknown_sensor_type"]
     assert found["catalog"]["greenhouses"] == 1
+    (ingest.directory / "faulty.json").write_text('{"tenants": [{"name": "a"}]}')
+    faulty = ingest("catalog", "import", "faulty.json", environment=environment)
+    said = "tenants[0].prefix: Field required\n1 fault: nothing was written\n"
+    assert (faulty.returncode, faulty.stdout) == (1, said)
     table = ingest("decode", "--topic", "GREENHOUSE/SARA/01", stdin=payload, environment=environment)
     assert (table.returncode, table.stderr) == (1, "")
     assert "1 rows, 2 rejected, 0 null" in table.stdout

@@ -110,6 +110,7 @@ async def test_what_is_damaged_is_left_out_and_named(
     assert f"{path}: {blocks[2].length} bytes at offset {blocks[2].offset}: " in done.stderr
     assert f"{path}: 10 bytes at offset {blocks[-1].offset}: " in done.stderr
     assert "58 messages acknowledged\n" in done.stdout
+    assert re.search(r"^from PUBLISH to PUBACK: p50 [0-9.]+ ms, p99 [0-9.]+ ms$", done.stdout, re.MULTILINE)
     assert "1 messages sent at QoS 0" in done.stdout
     assert "by 10 gateways" in done.stdout
     assert "2 damaged places" in done.stdout

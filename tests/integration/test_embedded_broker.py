@@ -7,6 +7,7 @@ import contextlib
 import os
 import queue
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -204,6 +205,12 @@ def test_a_payload_of_a_mebibyte_arrives_whole(broker: EmbeddedBroker, version: 
 def test_it_listens_on_the_loopback_interface_only(broker: EmbeddedBroker) -> None:
     ports = [urlsplit(url).port or 0 for url in (broker.url, broker.url_v5)]
     assert listening_addresses(broker.pid) == {f"0100007F:{port:04X}" for port in ports}
+
+
+async def test_without_its_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "iotcore", None)  # as where the extra is not installed
+    with pytest.raises(EmbeddedError, match=r"iotcore, .*: pip install 'greenhouse-ingest\[embedded\]'$"):
+        await EmbeddedBroker().start()
 
 
 async def test_a_port_in_use_is_named(broker: EmbeddedBroker) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ingest.commands.ending import ended
+from ingest.commands.importing import show
 from ingest.load.importing import MOST_BYTES, ImportPlan, import_files
 from tests.histories import PROBE, counts, fetch, lines, objects, register, settings_for
 
@@ -61,3 +63,19 @@ async def test_a_word_to_stop(dsn: str, tmp_path: Path, *, last: bool) -> None:
     assert (report.interrupted, report.clean, report.written) == (not last, last, 4 if last else 2)
     (row,) = await fetch(dsn, "select status from metadata.bulk_operation_log")
     assert row["status"] == ("COMPLETED" if last else "CANCELLED")
+    assert report.as_json()["records"] == 4
+
+
+async def test_a_word_to_stop_while_the_files_are_looked_at(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = lines(tmp_path / "a.csv", "time,value,sensor", *[f"1720000000,1,{PROBE}"] * 2_500)
+    stop = asyncio.Event()
+    stop.set()
+    report = await import_files(settings_for(dsn), ImportPlan([path]), stop=stop)
+    assert report.as_json()["records"] is None, "of which 2 000 were looked at"
+    assert ended(report, show, as_json=False) == 130
+    told = capsys.readouterr()
+    assert "stopped after a look at 2000 records, before all were looked at: nothing was written" in told.out
+    assert "run it again to go on" in told.err
+    assert not await fetch(dsn, "select from metadata.bulk_operation_log")

@@ -102,6 +102,8 @@ def test_a_line_is_interrupted_where_nothing_is_known() -> None:
     (path,) = [each for each in parsed(chart).iter(f"{SVG}path") if "key" not in each.attrib["class"]]
     assert path.attrib["d"].count("M") == 2
     assert path.attrib["d"].count("L") == 1
+    (dot,) = parsed(chart).iter(f"{SVG}circle")
+    assert path.attrib["d"].rpartition("M")[2].split("h")[0] == f"{dot.attrib['cx']},{dot.attrib['cy']}"
 
 
 def test_a_value_beyond_the_axis_is_at_its_end() -> None:

@@ -17,7 +17,7 @@ from ingest.load.measured import (
     part_us,
     rounded,
 )
-from ingest.load.report import at_ms, render
+from ingest.load.report import render
 from tests.outline import Outline
 from tests.unit.measured_example import measured
 
@@ -125,6 +125,8 @@ def test_the_last_total_counts_however_soon_it_comes() -> None:
     assert [*meter.rates] == []
     meter.total(5.5, 20, 20, last=True)
     assert [tuple(each) for each in meter.rates] == [(0.5, 40.0, 40.0)]
+    page = render(measured(rates=meter.rates, days=()))
+    assert (page.count("<circle"), page.count('<circle class="area s0"')) == (2, 1), "seen without a line"
 
 
 def test_latencies_keep_two_digits_and_the_longest_whole() -> None:
@@ -142,11 +144,19 @@ def test_latencies_keep_two_digits_and_the_longest_whole() -> None:
     assert told == [(3, "message", 10, 1_234_567)]
     (latency,) = meter.latency("x")
     assert len(latency.counts) < 600
-    assert at_ms(latency, 0.5) == pytest.approx(500, rel=0.02)
-    assert at_ms(latency, 1.0) == 1_234.557
-    assert at_ms(Latency("x", {0: 1}, 0), 0.5) == 0
+    assert latency.at_ms(0.5) == pytest.approx(500, rel=0.02)
+    assert latency.at_ms(1.0) == 1_234.557
+    assert Latency("x", {0: 1}, 0).at_ms(0.5) == 0
     assert latency_of("x", ()) == ()
-    assert at_ms(latency_of("x", [0.25, 0.5])[0], 0.5) == 250
+    assert latency_of("x", [0.25, 0.5])[0].at_ms(0.5) == 250
+
+
+def test_pubacks_are_told_below_the_millisecond() -> None:
+    meter = Meter()
+    assert meter.puback_ms() == {"puback_p50_ms": None, "puback_p99_ms": None}
+    for taken_us in [608] * 98 + [12_345] * 2:
+        meter.took(0, taken_us)
+    assert meter.puback_ms() == {"puback_p50_ms": 0.61, "puback_p99_ms": 12.0}
 
 
 def test_a_day_is_the_median_and_the_tenths_of_each_part() -> None:

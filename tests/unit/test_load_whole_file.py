@@ -118,7 +118,7 @@ def test_a_reader_that_goes_away_is_told_of(tmp_path: Path) -> None:
 def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    lines(there / "a.csv", "of before").chmod(0o600)
+    lines(there / "a.csv", "of before").chmod(0o640)
     link = tmp_path / "latest.csv"
     link.symlink_to("there/a.csv")
     with WholeFile(link) as file:
@@ -126,7 +126,7 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
         assert (there / "a.csv").read_text() == "of before\n"
         file.close()
     assert (link.is_symlink(), (there / "a.csv").read_text(), names_in(there)) == (True, "new", ["a.csv"])
-    assert stat.S_IMODE(link.stat().st_mode) == 0o600, "for those who could read it before"
+    assert stat.S_IMODE(link.stat().st_mode) == 0o640, "for those who could read it before"
     with pytest.raises(ConfigurationError, match="Is a directory"):
         WholeFile(there)
 
@@ -141,3 +141,16 @@ def test_a_report_too_is_written_straight_into_a_device(tmp_path: Path) -> None:
     assert node.is_symlink()
     ReportFile(tmp_path / "a.html").write(measured())
     assert names_in(tmp_path) == ["a.html", "null"]
+
+
+def test_a_new_one_is_for_its_owner_alone(tmp_path: Path) -> None:
+    table = Table(lines(tmp_path / "a.csv", "time,value"), file_format=None, delimiter=None, max_depth=9)
+    made = [tmp_path / name for name in ("a.parquet", "r.csv", "a.html")]
+    with WholeFile(made[0]) as file:
+        (unfinished,) = tmp_path.glob(".a.parquet.*")
+        assert stat.S_IMODE(unfinished.stat().st_mode) == 0o600, "from its first byte on"
+        file.close()
+    with Rejects(made[1], [table]):
+        pass
+    ReportFile(made[2]).write(measured())
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600] * 3

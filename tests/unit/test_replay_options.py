@@ -18,6 +18,12 @@ from ingest.settings import Settings
         (("--fast", "--rate", "1"), "exclude one another"),
         (("--verify", "postgresql://ingest:s3cr3t@db/readings"), "--verify takes no DSN"),
         (("--gateways", "0"), "--gateways"),
+        (("--direct", "--report", "x.html"), "--report does not go with --direct, which has no broker"),
+        (("--direct", "--fast"), "no broker; --connections, --json, --rejected and --resume do"),
+        (
+            ("--direct", "--resume", "--speed", "2", "--patience", "9", "--loop"),
+            "--loop, --patience, --speed do not go with --direct",
+        ),
     ],
 )
 def test_wrong_calls(arguments: tuple[str, ...], said: str) -> None:
