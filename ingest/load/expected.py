@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ingest.decode import IGNORED
 from ingest.storable import storable
@@ -196,28 +196,12 @@ def judge(
     *letters* the dead letters, *counted* how many readings a topic has past the budget of dead letters ("#":
     all the topics without a count of their own). *others* are the values under the keys of what waits.
     """
-    matched, lost, surplus = _match(expected, rows, began_us)
-    absent = [*expected.waiting, *lost]
-    missing: list[Missing] = []
-    missing_readings = dead = 0
-    room, whole, taken = Counter[Any](), Counter[Letter](), Counter[Any]()
-    for letter, stored in letters.items():
-        for each in stored:
-            if each.fields is None:
-                whole[letter] += 1
-            else:
-                room.update((letter, field) for field in each.fields)
-    for reading in absent:
-        letter = reading.message.letter
-        if room[letter, storable(reading.field)] > 0:
-            room[letter, storable(reading.field)] -= 1
-        elif taken[letter, reading.field] < whole[letter]:  # one message, and each of its fields once
-            taken[letter, reading.field] += 1
-        else:
-            missing.append(Missing(reading.message, reading.field, reading, _why(reading, others)))
-            missing_readings += 1
-            continue
-        dead += 1
+    dead_letters = _DeadLetters(letters)
+    matched, dead, lost, surplus = _match(expected, rows, began_us, dead_letters)
+    late = [reading for reading in expected.waiting if not dead_letters.take(reading)]
+    dead += len(expected.waiting) - len(late)
+    missing = [Missing(each.message, each.field, each, _why(each, others)) for each in (*late, *lost)]
+    missing_readings = len(missing)
     left = Counter(counted)
     dead_counted = 0
     for letter, messages in expected.rejected.items():
@@ -241,26 +225,68 @@ def _why(reading: Reading, values: Mapping[tuple[Place, int], float]) -> str:
     return "no row" if other is None else f"its row has the value {other:g}"
 
 
-def _match(
-    expected: Expected, rows: Mapping[Place, Sequence[tuple[int, float]]], began_us: int
-) -> tuple[int, list[Reading], int]:
-    """Compare the values of readings without a time with the rows of their sensors: matched, lost, surplus.
+class _DeadLetters:
+    """What the dead letters say of readings: each of their fields is one, and none is taken twice.
 
-    A row from before *began_us* is taken where there is no later one, and is never surplus.
+    A letter of a whole message takes one of each of its fields: of equal messages it is one, whichever.
     """
-    matched = surplus = 0
+
+    def __init__(self, letters: Mapping[Letter, Sequence[StoredLetter]]) -> None:
+        self._fields, self._whole = Counter[tuple[Letter, str]](), Counter[Letter]()
+        self._taken = Counter[tuple[Letter, str]]()
+        for letter, stored in letters.items():
+            for each in stored:
+                if each.fields is None:
+                    self._whole[letter] += 1
+                else:
+                    self._fields.update((letter, field) for field in each.fields)
+
+    def take(self, reading: Reading) -> bool:
+        """Tell whether *reading* is in one; then it is in it no more."""
+        letter = reading.message.letter
+        if self._fields[letter, storable(reading.field)] > 0:
+            self._fields[letter, storable(reading.field)] -= 1
+        elif self._taken[letter, reading.field] < self._whole[letter]:
+            self._taken[letter, reading.field] += 1
+        else:
+            return False
+        return True
+
+
+def _match(
+    expected: Expected,
+    rows: Mapping[Place, Sequence[tuple[int, float]]],
+    began_us: int,
+    dead_letters: _DeadLetters,
+) -> tuple[int, int, list[Reading], int]:
+    """Compare the values of readings without a time with the rows of their sensors.
+
+    Gives how many matched, how many are dead, which are lost, and how many rows are surplus. Which reading of
+    one value has no row, no row tells: those in dead letters come first. A row from before *began_us* is
+    taken where there is no later one, and is never surplus.
+    """
+    matched = dead = surplus = 0
     lost: list[Reading] = []
     for place, readings in expected.timeless.items():
         since, before = Counter[float](), Counter[float]()
         for time_us, value in rows.get(place, ()):
             if not expected.is_keyed(place, time_us):
                 (since if time_us >= began_us else before)[value] += 1
+        alike: dict[float, list[Reading]] = defaultdict(list)
         for reading in readings:
-            values = since if since[reading.value] > 0 else before
-            if values[reading.value] > 0:
-                values[reading.value] -= 1
-                matched += 1
-            else:
-                lost.append(reading)
+            alike[reading.value].append(reading)
+        for value, equal in alike.items():
+            found = min(len(equal), since[value] + before[value])
+            matched += found
+            since[value] -= min(found, since[value])
+            without = len(equal) - found
+            others: list[Reading] = []
+            for reading in equal if without else ():
+                if without and dead_letters.take(reading):
+                    without -= 1
+                    dead += 1
+                else:
+                    others.append(reading)
+            lost += others[len(others) - without :]
         surplus += since.total()
-    return matched, lost, surplus
+    return matched, dead, lost, surplus

@@ -119,3 +119,18 @@ def test_a_message_dead_as_a_whole_takes_no_equal_one_with_it() -> None:
     # What another of them lost by name is not the whole one's.
     letters[letter_of(FLAT, body)] += [StoredLetter(frozenset({"SENSOR_02"}))]
     assert judged(expected, letters=letters).dead == 4
+
+
+def test_of_equal_values_those_in_dead_letters_are_the_ones_without_a_row() -> None:
+    dead, stored = {"SENSOR_01": 1, "SENSOR_02": 2}, {"SENSOR_01": 1, "SENSOR_02": 3}
+    for bodies in ((dead, stored, stored), (stored, dead, stored)):
+        expected = expecting(*[(FLAT, body) for body in bodies])
+        first, second = expected.timeless
+        letters = {letter_of(FLAT, dead): [StoredLetter(None)]}
+        rows = {first: [(SENT_US, 1.0), (SENT_US + 1, 1.0)], second: [(SENT_US, 3.0), (SENT_US + 1, 3.0)]}
+        found = judged(expected, rows=rows, letters=letters)
+        assert (found.landed, found.dead, found.missing, found.surplus) == (4, 2, [], 0)
+        rows[first].pop()
+        found = judged(expected, rows=rows, letters=letters)
+        assert (found.landed, found.dead) == (3, 2)
+        assert [each.message.letter for each in found.missing] == [letter_of(FLAT, stored)]
