@@ -35,10 +35,10 @@ def run(
         report = await normalize(
             settings, dry_run=dry_run, rate_rows_s=rate_rows_s, stop=stop, on_progress=on_progress
         )
-        if refresh and not dry_run and not stop.is_set():
+        if refresh and not dry_run and not report.interrupted:
             done = await recompute_noted_hours(settings, stop=stop, on_progress=on_progress)
             report.hours_computed, report.hours_noted = done
-        report.interrupted = stop.is_set()
+            report.interrupted = stop.is_set() and report.hours_noted > 0
         return report
 
     return ended(carried_out(work), _print, as_json=as_json, again="run `ingest normalize` again")

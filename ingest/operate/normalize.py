@@ -64,8 +64,9 @@ async def normalize(
 ) -> Report:
     """Map what the catalog knows, at most *rate_rows_s* rows a second; with *dry_run* only count.
 
-    After *stop* is set the batch is finished, and the report says ``interrupted``. Raises CheckFailed when
-    another run is at work, Unavailable or Misconfigured for a database; what was committed stays.
+    After *stop* is set the batch is finished, and the report says ``interrupted`` if rows were left. Raises
+    CheckFailed when another run is at work, Unavailable or Misconfigured for a database; what was committed
+    stays.
     """
     began_s = time.monotonic()
     report = Report(dry_run=dry_run)
@@ -74,7 +75,7 @@ async def normalize(
         catalog = await read_catalog(settings.dsn("metadata"), settings.resolve)
         async with connected(settings.dsn("timeseries"), Database.TIMESERIES) as connection:
             await claim(connection)
-            survey = await _survey(connection, pace, on_progress)
+            survey, whole = await _survey(connection, pace, on_progress)
             report.chunks = len(survey)
             teller = _Teller(on_progress, sum(one.rows for _, census in survey for one in census))
             chunks = ChunkNormalizer(connection, catalog, report, pace, teller.rows)
@@ -84,10 +85,10 @@ async def normalize(
                 with contextlib.suppress(_Stopped):
                     async with _logged(settings, report):
                         await _each(chunks, chunks.move, pace, survey, teller)
-                        if pace.stop.is_set():
+                        if report.pending or not whole:
                             raise _Stopped
             report.hours_noted = await connection.fetchval(sql.NOTES_SQL)
-    report.interrupted = pace.stop.is_set()
+    report.interrupted = report.pending > 0 or not whole
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -125,10 +126,10 @@ async def recompute_noted_hours(
 
 async def _survey(
     connection: Connection, pace: Pace, on_progress: Callable[[Progress], None]
-) -> list[tuple[Chunk, list[Counted]]]:
-    """Look at every chunk once: how many rows there are to do, and what they are called."""
+) -> tuple[list[tuple[Chunk, list[Counted]]], bool]:
+    """Look at every chunk once: how many rows there are to do, what they are called; and whether it could."""
     if not await connection.fetchval(sql.LEGACY_COLUMNS_SQL):
-        return []  # dropped, and every row has had its ids since
+        return [], True  # dropped, and every row has had its ids since
     chunks = await list_chunks(connection)
     survey = []
     for number, chunk in enumerate(chunks):
@@ -136,7 +137,7 @@ async def _survey(
             break
         on_progress(Progress("survey", number, len(chunks)))
         survey.append((chunk, await take_census(connection, chunk)))
-    return survey
+    return survey, len(survey) == len(chunks)
 
 
 async def _each(

@@ -77,10 +77,12 @@ async def purge_letters(
 ) -> None:
     """Delete what *report* counted and still fits *wanted*; *report* tells how many.
 
-    After *stop* is set the batch is finished. Raises Unavailable or Misconfigured; what was deleted stays so.
+    After *stop* is set the batch is finished, and *report* says ``interrupted`` if that was not the last.
+    Raises Unavailable or Misconfigured; what was deleted stays so.
     """
     began_s = time.monotonic()
     stop = stop or asyncio.Event()
+    report.interrupted = True
     with contextlib.suppress(Stopped):
         async with (
             connected(settings, "purge dead letters") as connection,
@@ -88,11 +90,11 @@ async def purge_letters(
         ):
             last_id = report.found.last_id
             async for page in pages(connection, wanted, last_id=last_id, size=BATCH_LETTERS):
+                if stop.is_set():  # with more to do: said after the last batch it is too late
+                    raise Stopped
                 tag = await connection.execute(_DELETE_SQL, *wanted.only(page).arguments())
                 report.deleted += int(tag.rpartition(" ")[2])
                 tally.successful = report.deleted
                 on_progress(Progress("dead letters", report.deleted, report.found.letters))
-                if stop.is_set():
-                    raise Stopped
-    report.interrupted = stop.is_set()
+            report.interrupted = False
     report.seconds = time.monotonic() - began_s

@@ -103,7 +103,8 @@ async def replay_letters(
     """Replay what fits *wanted* and is there now, at most *rate_rows_s* readings a second.
 
     With *dry_run* each batch is tried and rolled back. After *stop* is set the batch is finished, and the
-    report says ``interrupted``. Raises Unavailable or Misconfigured for a database; what was committed stays.
+    report says ``interrupted`` if that was not the last. Raises Unavailable or Misconfigured for a database;
+    what was committed stays.
     """
     began_s = time.monotonic()
     pace = Pace(rate_rows_s, stop or asyncio.Event())
@@ -118,15 +119,11 @@ async def replay_letters(
         found = await summary(connection, wanted)
         report.fitting, report.cut = found.letters, found.cut
         work = partial(_each_page, settings, connection, wanted, found, judge, report, pace, on_progress)
-        if dry_run:
-            await work()
-        else:
-            with contextlib.suppress(Stopped):
-                async with _logged(settings, report):
-                    await work()
-                    if pace.stop.is_set():
-                        raise Stopped
-    report.interrupted = pace.stop.is_set()
+        report.interrupted = True
+        with contextlib.suppress(Stopped):
+            async with contextlib.nullcontext() if dry_run else _logged(settings, report):
+                await work()
+                report.interrupted = False
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -146,8 +143,8 @@ async def _each_page(  # noqa: PLR0917 (private, called once above)
     async for page in pages(connection, wanted, last_id=found.last_id, size=PAGE_LETTERS):
         left = page
         while left:
-            if pace.stop.is_set():
-                return
+            if pace.stop.is_set():  # with more to do: said after the last batch it is too late
+                raise Stopped
             replayed, left = await replay(
                 connection,
                 left,

@@ -68,6 +68,24 @@ async def test_what_was_interrupted_is_taken_up_by_the_next_run(live: Live) -> N
     assert (second.differing, second.unmapped) == (live.content.differing, live.content.unmapped)
     assert [entry[0] for entry in await live.log()] == ["CANCELLED", "PARTIAL"]
 
+    await live.connection.execute(f"""
+        set timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
+        delete from iot.sensor_readings
+        where tenant_id is null or sensor_type_id is null or unit_id is null;
+        insert into iot.sensor_readings (time, greenhouse_id, sensor_id, sensor_type, unit, value)
+        values (now(), '{GREENHOUSE}', '00000000-0000-4000-8000-000000000001', 'temperatura', 'C', 1);
+    """)
+    late = asyncio.Event()
+
+    def after_the_last(progress: Progress) -> None:
+        if progress.doing != "survey" and progress.done:
+            late.set()
+
+    third = await normalize(live.settings, stop=late, on_progress=after_the_last)
+    assert (late.is_set(), third.interrupted, third.mapped, third.found) == (True, False, 1, 1)
+    assert (await normalize(live.settings, stop=late)).interrupted, "nothing was looked at"
+    assert [entry[0] for entry in await live.log()][2:] == ["COMPLETED", "CANCELLED"]
+
 
 async def test_one_run_at_a_time_and_one_that_was_killed_is_told_as_such(live: Live) -> None:
     await live.connection.execute("""
