@@ -125,6 +125,8 @@ async def test_issues_are_written_when_the_window_is_over(dsn: str) -> None:
         for number in range(3):
             committed(watch, rejections=[out_of_range(), Rejection("", "unknown_unit", "no unit 'ell'")])
             await until_counted(dsn, "OUT_OF_RANGE", number + 1)
+        counted = 'ingest_quality_issues_total{kind="OUT_OF_RANGE"} 3.0'  # once the connection is closed
+        await until(lambda: counted in generate_latest(metrics.registry).decode(), counted)
     rows = await rows_of(dsn)
     assert [(row["quality_issue_type"], row["affected_records_count"]) for row in rows] == [
         ("OUT_OF_RANGE", 3),
@@ -132,8 +134,6 @@ async def test_issues_are_written_when_the_window_is_over(dsn: str) -> None:
     ]
     assert (rows[0]["greenhouse_id"], rows[0]["sensor_id"]) == (GREENHOUSE, THERMOMETER.sensor_id)
     assert (rows[1]["tenant_id"], rows[1]["greenhouse_id"]) == (SARA, SARA_01)
-    page = generate_latest(metrics.registry).decode()
-    assert 'ingest_quality_issues_total{kind="OUT_OF_RANGE"} 3.0' in page
 
 
 async def test_a_name_is_resolved_when_the_catalog_has_it(dsn: str) -> None:
