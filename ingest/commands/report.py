@@ -47,6 +47,12 @@ def print_line(text: str) -> None:
     sys.stdout.write(printable_lines(text) + "\n")
 
 
+def print_at_once(text: str) -> None:
+    """Print *text* as print_line does, and let no buffer hold it: there is more to do."""
+    print_line(text)
+    sys.stdout.flush()
+
+
 def print_counts(lines: Iterable[tuple[int, str]]) -> None:
     """Print each count that is not 0 before its text, in a column."""
     for count, text in lines:

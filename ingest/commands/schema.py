@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest import migrate
 from ingest.commands.invocation import EXIT_INTERRUPTED
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.report import print_at_once, print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.migrate import Database
 from ingest.operate.encoding import wrong_encoding
@@ -51,7 +51,7 @@ def apply(invocation: Invocation, *, only: str | None, as_json: bool) -> int:
             }
         )
         if not as_json:
-            print_line(f"{database.value} {file.version} {file.description} ({took_s:.1f} s)")
+            print_at_once(f"{database.value} {file.version} {file.description} ({took_s:.1f} s)")
 
     async def run() -> None:
         wrong = await exchange(settings, databases) or await wrong_encoding(settings, databases)

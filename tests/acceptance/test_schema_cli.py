@@ -198,6 +198,7 @@ async def interrupted_at_its_third_file(ingest: CommandLine, dsn: str) -> subpro
         await transaction.start()
         await connection.execute("create table metadata.unit_aliases (alias text)")
         ingest.environment["INGEST_METADATA_DSN"] = dsn
+        ingest.environment.pop("PYTHONUNBUFFERED", None)
         process = ingest.start("schema", "migrate", *METADATA, stdout=subprocess.PIPE)
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(2)]
