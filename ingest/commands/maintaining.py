@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ingest.commands.consent import require_consent
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, remark
+from ingest.commands.report import print_at_once, print_json, print_line, remark
 from ingest.errors import ConfigurationError
 from ingest.operate.maintain import STEPS, maintain, survey
 
@@ -75,7 +75,7 @@ async def _carry_out(
     settings: Settings, period: Period, only: Sequence[StepName], *, quiet: bool
 ) -> MaintenanceReport:
     async with first_interrupt() as stop:
-        with progress_bar() as on_progress:
+        with progress_bar(else_lines=True) as on_progress:
             return await maintain(
                 settings,
                 period,
@@ -104,7 +104,7 @@ def _to_do(step: StepReport) -> str:
 
 def _print_done(step: StepReport) -> None:
     left = f", {step.left} left" if step.left else ""
-    print_line(f"{step.name}: {step.done} of {len(step.tasks)} done{left} ({step.seconds:.1f} s)")
+    print_at_once(f"{step.name}: {step.done} of {len(step.tasks)} done{left} ({step.seconds:.1f} s)")
     for told in step.told:
         print_line(f"    {told}")
     for fault in step.faults:

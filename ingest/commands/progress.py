@@ -1,6 +1,6 @@
 """What long commands have in common: a progress bar, and a first Ctrl-C that finishes the batch.
 
-The bar is on stderr, on a terminal only.
+The bar is on stderr, on a terminal only; elsewhere some commands tell by a line now and then.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from ingest.operate.progress import Progress
+
+LINES_EVERY_S: Final = 10.0
+"""Of a quick run nothing is told; of a long one enough to see that it goes on."""
 
 
 @contextlib.asynccontextmanager
@@ -65,11 +69,24 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
+def progress_lines(now_s: Callable[[], float] = time.monotonic) -> Callable[[Progress], None]:
+    """Give what says on stderr how far it is, a line in LINES_EVERY_S at most, the first after that long."""
+    told_s = now_s()
+
+    def tell(step: Progress) -> None:
+        nonlocal told_s
+        if now_s() - told_s >= LINES_EVERY_S:
+            told_s = now_s()
+            remark(f"{step.doing}: {step.done} of {step.total} done")
+
+    return tell
+
+
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """Show a bar on stderr where that is a terminal; give what moves it."""
+def progress_bar(*, else_lines: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """Show a bar on stderr where that is a terminal, *else_lines* if wanted; give what moves it."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield progress_lines() if else_lines else lambda _: None
         return
     with Bar(
         TextColumn("{task.description}"),

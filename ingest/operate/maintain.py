@@ -32,7 +32,7 @@ from ingest.write.retry import DRIVER_ERRORS, translate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from ingest.operate.maintain_steps import Period, Step, StepName
+    from ingest.operate.maintain_steps import Period, Step, StepName, Task
     from ingest.settings import Settings
 
 STEPS: Final[dict[Period, tuple[Step, ...]]] = {
@@ -112,15 +112,29 @@ async def _carry_out(
     with _faults_in(told, step):
         look = await step.look(ground)
         told.findings, told.tasks = look.findings, [task.what for task in look.tasks]
+        begun: list[Task] = []
         for number, task in enumerate(look.tasks):
             if step.do is None or ground.stop.is_set():
-                return
+                break
             on_progress(Progress(step.name, number, len(look.tasks)))
             with _faults_in(told, step, task.what):
                 said = await step.do(ground, task)
-                told.done += 1
-                if said:
-                    told.told.append(said)
+                begun.append(task)
+                if step.settle is None:
+                    _note_done(told, said)
+        if step.settle is None:
+            return
+        since_s = asyncio.get_running_loop().time()
+        for number, task in enumerate(begun):
+            on_progress(Progress(f"{step.name}, awaited", number, len(begun)))
+            with _faults_in(told, step, task.what):
+                _note_done(told, await step.settle(ground, task, since_s))
+
+
+def _note_done(told: StepReport, said: str | None) -> None:
+    told.done += 1
+    if said:
+        told.told.append(said)
 
 
 @contextlib.asynccontextmanager

@@ -65,7 +65,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. ``do`` returns what is worth telling of a task, and raises what went wrong with it."""
+    """One step. ``do`` returns what is worth telling of a task, and raises what went wrong with it.
+
+    Where ``settle`` is there, it says so of each task once all of them are done; it gets the loop's time of
+    then: what they have to wait for, they wait for together.
+    """
 
     name: StepName
     title: str
@@ -73,6 +77,7 @@ class Step:
     do: Callable[[Ground, Task], Awaitable[str | None]] | None = None
     login: Login = "ingest_migrator"
     """The least that has the rights for it."""
+    settle: Callable[[Ground, Task, float], Awaitable[str | None]] | None = None
 
 
 @dataclass(slots=True)

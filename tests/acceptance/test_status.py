@@ -15,7 +15,8 @@ from uuid import uuid4
 import pytest
 
 from ingest.errors import CheckFailed, Misconfigured
-from ingest.operate.maintain import LOCK_KEY, maintain, survey
+from ingest.operate.maintain import LOCK_KEY, STEPS, maintain, survey
+from ingest.operate.maintain_steps import Look, Step, Task
 from ingest.operate.status import look
 from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import DAY_US, History, command_line
@@ -23,7 +24,7 @@ from tests.acceptance.maintained_rows import Rows, as_role, breaches, settings_o
 from tests.servers import free_port
 
 if TYPE_CHECKING:
-    from ingest.operate.maintain_steps import MaintenanceReport
+    from ingest.operate.maintain_steps import Ground, MaintenanceReport
     from ingest.operate.progress import Progress
     from ingest.settings import Settings
     from tests.acceptance.command_line import CommandLine
@@ -272,6 +273,33 @@ async def test_never_two_at_once(rows: Rows, database: str) -> None:
     await rows.connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY)
     with pytest.raises(CheckFailed, match="another `ingest maintain` is at work"):
         await maintain(settings_of(database), "daily")
+
+
+async def test_what_tasks_have_to_wait_for_they_wait_for_together(
+    rows: Rows, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three tasks, the second of which fails: the others are begun before the first is waited for."""
+    order: list[str] = []
+
+    async def find(_: Ground) -> Look:
+        return Look([], [Task("a"), Task("b"), Task("c")])
+
+    async def do(_: Ground, task: Task) -> None:
+        order.append(f"do {task.what}")
+        if task.what == "b":
+            raise CheckFailed("it is broken")
+
+    async def settle(_: Ground, task: Task, since_s: float) -> str:
+        assert asyncio.get_running_loop().time() - since_s < 60
+        order.append(f"settle {task.what}")
+        return f"{task.what} is well"
+
+    monkeypatch.setitem(STEPS, "daily", (Step("jobs", "jobs", find, do, settle=settle),))
+    done = await maintain(settings_of(database), "daily")
+    assert order == ["do a", "do b", "do c", "settle a", "settle c"]
+    (step,) = done.steps
+    assert (step.done, step.told, step.faults) == (2, ["a is well", "c is well"], ["b: it is broken"])
+    assert await rows.log() == [("PARTIAL", 2)]
 
 
 async def stopped_after(settings: Settings, tasks: int) -> MaintenanceReport:

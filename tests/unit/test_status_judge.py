@@ -156,6 +156,16 @@ def test_letters_that_lack_a_name_are_told_from_those_of_a_topic_without_a_route
     assert [" replay " in each.command for each in told] == [True, True, True, False]
 
 
+def test_of_a_job_that_is_recorded_wrong_nothing_is_advised_that_cannot_help() -> None:
+    failed = replace(JOB, status="Failed", error="iot.in_the_way is in the way")
+    wrong = replace(failed, job_id=1001, error='cannot drop portal "" while it is being set up')
+    mended, known = judge(Findings(NOW, jobs=[failed, wrong]), LIMITS)
+    assert ("job 1000" in mended.what, mended.command) == (True, "ingest maintain daily --only jobs --yes")
+    assert "job 1001" not in mended.what
+    assert ("job 1001" in known.what, known.command) == (True, "ingest maintain daily --only jobs --dry-run")
+    assert "a known fault of TimescaleDB 2.28.3 on PostgreSQL 15.20" in (known.hint or "")
+
+
 def test_disabled_jobs_are_named() -> None:
     disabled = PolicyJob(
         7, "policy_refresh_continuous_aggregate", "x", scheduled=False, every=Interval(days=1)
