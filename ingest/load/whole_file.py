@@ -1,5 +1,7 @@
 """A file that is there whole or not at all: written under another name, renamed at its end.
 
+Only a kill leaves the other name, `.NAME.PID`, behind. A file without a name (O_TMPFILE) would leave nothing,
+but can only be linked to a name that is free: to replace one takes another name in between all the same.
 What it is made for holds customers' data: it is for its owner alone, as recordings are, unless the file that
 it replaces was for others, too. A device or a pipe cannot be replaced: it is written straight into. Owns what
 the file system's refusals mean to the operator; blocks, and a pipe that nobody reads until somebody does.

@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.command_line import report
 from tests.acceptance.dead_letter_history import command_line
+from tests.histories import names_in
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ async def test_killed_in_the_middle_and_run_again(
     ingest = command_line(tmp_path, dsn)
     ingest.environment["INGEST_WRITE__MAX_BATCH_ROWS"] = "100"
     _many(tmp_path, greenhouse)
-    running = ingest.start("import", "many.csv", stdout=subprocess.PIPE)
+    running = ingest.start("import", "many.csv", "--rejected", "r.csv", stdout=subprocess.PIPE)
     await until(lambda: greenhouse.holds(300), "some are stored")
     running.kill()
     running.communicate()
+    left = [name for name in names_in(tmp_path) if "r.csv" in name]
+    assert left == [f".r.csv.{running.pid}"], "as docs/import-export.md says"
     stored = await greenhouse.count()
     assert 300 <= stored < ROWS
     running = ingest.start("import", "many.csv", "--json", stdout=subprocess.PIPE)

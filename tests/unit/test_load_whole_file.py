@@ -147,7 +147,7 @@ def test_a_new_one_is_for_its_owner_alone(tmp_path: Path) -> None:
     table = Table(lines(tmp_path / "a.csv", "time,value"), file_format=None, delimiter=None, max_depth=9)
     made = [tmp_path / name for name in ("a.parquet", "r.csv", "a.html")]
     with WholeFile(made[0]) as file:
-        (unfinished,) = tmp_path.glob(".a.parquet.*")
+        unfinished = tmp_path / f".a.parquet.{os.getpid()}"
         assert stat.S_IMODE(unfinished.stat().st_mode) == 0o600, "from its first byte on"
         file.close()
     with Rejects(made[1], [table]):
