@@ -121,7 +121,7 @@ async def test_it_says_what_came_of_it_and_what_does_not_go_with_it(
     ):
         assert part in done.stdout
     for options, said in (
-        (("a.jsonl.gz", "--loop"), "with --direct there is no broker"),
+        (("a.jsonl.gz", "--loop"), "--loop does not go with --direct"),
         (("a.jsonl.gz", "--rejected", "a.jsonl.gz"), "is to be replayed"),
         ((".", "--rejected", "r.jsonl.gz"), "would be replayed with its folder"),
     ):

@@ -62,8 +62,10 @@ def test_rounds_are_counted_as_rounds(connected: CommandLine, tmp_path: Path) ->
 
 
 def test_stopped_while_it_reads_nothing_is_published(connected: CommandLine, tmp_path: Path) -> None:
-    path = recorded(tmp_path / "day.jsonl.gz", 1_000)
-    running = connected.on_a_terminal("replay", *[str(path)] * 1_000, "--fast")
+    content = recorded(tmp_path / "day.jsonl.gz", 1_000).read_bytes()
+    for number in range(1_000):
+        (tmp_path / f"{number}.jsonl.gz").write_bytes(content)
+    running = connected.on_a_terminal("replay", str(tmp_path), "--fast")
     running.until(lambda shown: b"reading" in shown)
     running.process.send_signal(signal.SIGINT)
     assert running.ended() == 130

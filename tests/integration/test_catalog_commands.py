@@ -289,4 +289,4 @@ async def test_no_database() -> None:
 async def test_the_example_that_is_shipped_can_be_imported(dsn: str) -> None:
     report = await import_catalog(dsn, Path(__file__).parents[2] / "config" / "catalog.example.json")
     assert (report.faults, report.written) == ([], True)
-    assert report.added.total() == 6
+    assert report.added.total() == 8
