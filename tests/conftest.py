@@ -20,6 +20,7 @@ from ingest.embedded.database import EmbeddedDatabase
 from ingest.migrate import Database, migrate
 from tests.certificates import Authority
 from tests.fuzzing import load_profile
+from tests.postgres_programs import memory
 from tests.servers import PostgresCluster
 from tests.statements import execute
 from tests.templates import Templates
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 EXTERNAL_TIMESERIES = "INGEST_TEST_TIMESERIES_DSN"
 
 load_profile()
+PostgresCluster.place = memory()
 gc.set_threshold(100_000, 20, 20)  # as `ingest` does: 3 600 tests are objects that stay
 
 

