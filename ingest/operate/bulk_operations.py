@@ -13,16 +13,17 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import asyncpg
-
 from ingest.addresses import without_passwords
 from ingest.errors import IngestError
 from ingest.migrate import Database
 from ingest.migration_connection import connected
 from ingest.operate.reading import translated
+from ingest.write.retry import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import asyncpg
 
 Operation: TypeAlias = Literal["IMPORT", "NORMALIZE", "REPLAY", "PURGE", "BACKFILL", "MAINTAIN"]
 """The check constraint of `operation_type` in `schema/metadata/V14`."""
@@ -108,7 +109,7 @@ async def recorded(
     except BaseException as error:
         status = tally.status_after(error)
         # The connection may be what failed: the row then stays RUNNING, and the error is what counts.
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DRIVER_ERRORS):
             await _end(connection, operation_id, status, tally)
         raise
     await _end(connection, operation_id, tally.status, tally)
@@ -161,7 +162,7 @@ async def _end_apart(
     try:
         async with asyncio.timeout(END_S), connected(dsn, Database.METADATA) as connection:
             await _end(connection, operation_id, status, tally)
-    except (IngestError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # so is a timeout
+    except (IngestError, *DRIVER_ERRORS) as error:  # a timeout is one
         reason = without_passwords(str(error)) or f"no answer in {END_S:.0f} s"
         tell(f"this run's row {operation_id} in metadata.bulk_operation_log stays RUNNING: {reason}")
 

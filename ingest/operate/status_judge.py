@@ -45,7 +45,8 @@ MISRECORDED: Final = (
     "the record is wrong, and nothing here mends that"
 )
 _RESTART_SCHEDULER: Final = (
-    'psql "$INGEST_TIMESERIES_DSN" --command="select _timescaledb_functions.restart_background_workers()"'
+    'psql "${INGEST_TIMESERIES_DSN:-$(cat "$INGEST_TIMESERIES_DSN_FILE")}" '
+    '--command="select _timescaledb_functions.restart_background_workers()"'
 )
 
 

@@ -118,6 +118,8 @@ def test_each_threshold_is_passed_by_a_little() -> None:
     assert breaches(jobs=[replace(JOB, status="Failed")]) == ["jobs"]
     assert breaches(jobs=[replace(JOB, status="Failed", scheduled=False)]) == []
     assert breaches(jobs=[replace(JOB, missed=True)]) == ["scheduler"]
+    (breach,) = judge(Findings(NOW, jobs=[replace(JOB, missed=True)]), LIMITS)
+    assert "INGEST_TIMESERIES_DSN_FILE" in breach.command, "the DSN is in a file as often as in the variable"
     assert breaches(jobs=[replace(JOB, missed=True, running=True)]) == []
     assert breaches(aggregates=[replace(AGGREGATE, stale=True)]) == ["aggregates"]
     assert up_to(AGGREGATE) == "readings up to 2026-03-01 12:00 UTC"
