@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.commands.moments import iso_us
-from ingest.commands.report import print_line, print_table, remark
+from ingest.commands.report import print_counts, print_line, print_table, remark
 from ingest.load.expected import NO_TIME
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def print_account(account: Account, files: Sequence[Path]) -> None:
         (account.ignored, "messages ignored by rule"),
         (found.surplus, "rows more than were published: stored twice, or somebody else's"),
     )
-    for count, text in lines:
-        if count:
-            print_line(f"{count:>12} {text}")
+    print_counts(lines)
     print_line(f"{found.missing_readings:>12} MISSING" if found.missing else f"{0:>12} missing")
     if found.missing:
         rows = [_missing(each, files) for each in found.missing[:_LISTED]]

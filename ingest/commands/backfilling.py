@@ -6,15 +6,13 @@ interrupted.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ingest.commands.ending import tell_hours_noted, tell_retry
+from ingest.commands.ending import carried_out, tell_hours_noted, tell_retry
 from ingest.commands.invocation import EXIT_INTERRUPTED
-from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_counts, print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.load import direct_point
@@ -26,6 +24,7 @@ from ingest.load.recording import files as files_of
 from ingest.operate.bulk_operations import Stopped, recorded_apart
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ingest.load.direct import DirectReport
     from ingest.load.direct_rejects import Rejects
     from ingest.operate.bulk_operations import Tally
+    from ingest.operate.progress import Progress
     from ingest.settings import Settings
 
 TARGET: Final = "iot.sensor_readings"
@@ -68,8 +68,9 @@ def run(
         remark(f"everything is in the table already, says {path}: without --resume it is looked at again")
     rejects, point = rejects_from(rejected, point)
     try:
-        report = asyncio.run(
-            _logged(
+        report = carried_out(
+            partial(
+                _logged,
                 settings,
                 files,
                 connections or min(os.cpu_count() or 1, MOST_BY_ITSELF),
@@ -103,30 +104,31 @@ async def _logged(  # noqa: PLR0917 (private, called once above)
     point: DirectPoint,
     rejects: Rejects | None,
     keep_point: Callable[[DirectPoint], None],
+    stop: asyncio.Event,
+    on_progress: Callable[[Progress], None],
 ) -> DirectReport:
     """Run it, with its row in metadata.bulk_operation_log; a killed run's row stays RUNNING."""
     names = ", ".join(path.name for path in files)[:500]
     reports: list[DirectReport] = []
-    async with first_interrupt() as stop:
-        with progress_bar() as on_progress, contextlib.suppress(Stopped):
-            async with recorded_apart(
-                settings.dsn("metadata"), "BACKFILL", TARGET, remark, source_file=names
-            ) as tally:
-                report = await backfill(
-                    settings,
-                    files,
-                    connections=connections,
-                    point=point,
-                    keep_point=keep_point,
-                    rejects=rejects,
-                    stop=stop,
-                    on_progress=on_progress,
-                    on_retry=tell_retry,
-                )
-                reports.append(report)
-                _count(tally, report, point.account)
-                if report.interrupted:
-                    raise Stopped
+    with contextlib.suppress(Stopped):
+        async with recorded_apart(
+            settings.dsn("metadata"), "BACKFILL", TARGET, remark, source_file=names
+        ) as tally:
+            report = await backfill(
+                settings,
+                files,
+                connections=connections,
+                point=point,
+                keep_point=keep_point,
+                rejects=rejects,
+                stop=stop,
+                on_progress=on_progress,
+                on_retry=tell_retry,
+            )
+            reports.append(report)
+            _count(tally, report, point.account)
+            if report.interrupted:
+                raise Stopped
     return reports[0]
 
 

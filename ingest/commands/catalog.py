@@ -70,12 +70,14 @@ def add_tenant(
     invocation: Invocation, *, name: str, prefix: str, email: str | None, company: str | None, as_json: bool
 ) -> int:
     """Register a tenant; says so when its topics are ignored."""
-    _tell_of_ignored(invocation.settings("metadata"), prefix)
-    return _add(
+    code = _add(
         invocation,
         lambda dsn: catalog.add_tenant(dsn, name=name, prefix=prefix, email=email, company=company),
         as_json=as_json,
     )
+    if invocation.read is not None:
+        _tell_of_ignored(invocation.read, prefix)
+    return code
 
 
 def add_greenhouse(

@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ingest.commands.consent import require_consent
+from ingest.commands.ending import carried_out
 from ingest.commands.invocation import EXIT_INTERRUPTED
-from ingest.commands.progress import first_interrupt, progress_bar
 from ingest.commands.report import print_json, print_line, print_table, remark
 from ingest.errors import ConfigurationError
 from ingest.operate.purge_letters import count_letters, purge_letters
@@ -19,9 +19,7 @@ from ingest.operate.purge_letters import count_letters, purge_letters
 if TYPE_CHECKING:
     from ingest.commands.invocation import Invocation
     from ingest.commands.letter_options import LetterOptions
-    from ingest.operate.letter_filter import LetterFilter
     from ingest.operate.purge_letters import PurgeReport
-    from ingest.settings import Settings
 
 
 def run(
@@ -49,7 +47,11 @@ def run(
         count = report.found.letters
         question, what = f"Delete these {count} dead letters for good?", f"{count} dead letters fit"
         require_consent(question, what, "deleted", yes=yes, may_ask=not as_json)
-        asyncio.run(_purge(settings, wanted, report))
+        carried_out(
+            lambda stop, on_progress: purge_letters(
+                settings, wanted, report, stop=stop, on_progress=on_progress
+            )
+        )
     if as_json:
         print_json(report.as_json())
     elif deleting:
@@ -60,12 +62,6 @@ def run(
         remark("stopped at your word: what is deleted stays deleted")
         return EXIT_INTERRUPTED
     return 0
-
-
-async def _purge(settings: Settings, wanted: LetterFilter, report: PurgeReport) -> None:
-    async with first_interrupt() as stop:
-        with progress_bar() as on_progress:
-            await purge_letters(settings, wanted, report, stop=stop, on_progress=on_progress)
 
 
 def _print(report: PurgeReport) -> None:

@@ -18,7 +18,7 @@ from ingest.commands.broker_option import chosen_broker, refuse_workers, remark_
 from ingest.commands.invocation import EXIT_INTERRUPTED
 from ingest.commands.load_reports import TO_PUBACK, TO_ROW, ReportFile, of_replay
 from ingest.commands.progress import first_interrupt, progress_bar
-from ingest.commands.report import print_json, print_line, print_table, remark
+from ingest.commands.report import print_counts, print_json, print_line, print_table, remark
 from ingest.errors import BrokerAway, CheckFailed, ConfigurationError, IngestError, RecordingError
 from ingest.load import resume
 from ingest.load.account import Accountant
@@ -360,9 +360,7 @@ def _print(outcome: _Outcome) -> None:
         (outcome.reconnects, "connections lost and made again"),
         (len(outcome.survey.damages), "damaged places in the recordings"),
     )
-    for count, text in lines:
-        if count:
-            print_line(f"{count:>12} {text}")
+    print_counts(lines)
     if pubacks := [f"{each:g}" for each in outcome.meter.puback_ms().values() if each is not None]:
         print_line(f"from PUBLISH to PUBACK: p50 {pubacks[0]} ms, p99 {pubacks[1]} ms")
     if replay.late_s >= 1:

@@ -17,7 +17,7 @@ from ingest.errors import RecordingError
 from ingest.load.backfill import Account
 from ingest.load.opening import size_of
 from ingest.load.recording import Damage, members, messages_of
-from ingest.load.resume import Position, replace
+from ingest.load.resume import Position, replace, same_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,11 +120,7 @@ def _began(path: Path) -> int:
 def _checked(path: Path, point: DirectPoint, files: Sequence[Path], began_us: tuple[int, ...]) -> DirectPoint:
     """Refuse a *point* that is of what the files held before, not of what they hold now."""
     file, offset, _ = point.position
-    if (
-        not 0 <= file < len(files)
-        or len(point.began_us) != len(began_us)
-        or any(then not in (0, now) for then, now in zip(point.began_us, began_us, strict=True))
-    ):
+    if not (0 <= file < len(files) and same_recordings(point.began_us, began_us)):
         raise RecordingError(f"{path} is of other recordings of the same names; remove it to begin anew")
     size = size_of(files[file])
     if size < offset:

@@ -48,9 +48,7 @@ class ResumePoint(NamedTuple):
 
     def is_of(self, began_us: Sequence[int]) -> bool:
         """Tell whether files that begin at *began_us* are those of the point, or what they grew to."""
-        return not self.began_us or all(
-            then in (0, now) for then, now in zip(self.began_us, began_us, strict=True)
-        )
+        return not self.began_us or same_recordings(self.began_us, began_us)
 
     def text(self, files: Sequence[Path]) -> str:
         """Say to the operator which message is next."""
@@ -58,6 +56,13 @@ class ResumePoint(NamedTuple):
             return "everything has been replayed"
         file, offset, done = self.position
         return f"{files[file]}, block at {offset}, after {done} of its messages"
+
+
+def same_recordings(then_us: Sequence[int], now_us: Sequence[int]) -> bool:
+    """Tell whether files that began at *then_us* are those that begin at *now_us*; 0: had no message yet."""
+    return len(then_us) == len(now_us) and all(
+        then in (0, now) for then, now in zip(then_us, now_us, strict=True)
+    )
 
 
 def resume_file(files: Sequence[Path]) -> Path:
